@@ -1,0 +1,1 @@
+"""Types of the BenchmarkRun resource and the contract between operator and jobs."""

@@ -1,0 +1,301 @@
+"""What the planner and the jobs agree on: stage configs, reports and where things lie.
+
+A stage is a process with one config document. Everything that decides its result is in the config
+and in the artefacts that the config names, so the digest of the config names the result: outputs
+lie in `<store>/<stage kind>/<digest>/`, with `result.json` written last. What does not decide the
+result (addresses, folders, the attempt) is in `Runtime` and outside the digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from tunebench_api.v1alpha1 import (
+    BaselineSpec,
+    Control,
+    DatasetSpec,
+    GenerationSpec,
+    JudgeSpec,
+    JudgingSpec,
+    PromptsSpec,
+    StatisticsSpec,
+    Tool,
+    TuningSpec,
+    Wire,
+)
+
+# Part of every digest: raise it when a stage computes something else from the same config.
+CONTRACT_VERSION = 1
+
+RESULT_FILE = "result.json"
+
+
+class StageKind(StrEnum):
+    """The stages of a run, in the order of the flow."""
+
+    PREFLIGHT = "preflight"
+    DATA = "data"
+    BASELINE = "baseline"
+    TRAIN = "train"
+    SERVE = "serve"
+    GENERATE = "generate"
+    JUDGE = "judge"
+    SCORE = "score"
+
+
+class Base(Wire):
+    """A base model, as the jobs load it."""
+
+    base: str
+    revision: str | None = None
+    gguf_file: str | None = None
+
+
+class VariantKind(StrEnum):
+    """What a completion comes from."""
+
+    FINE_TUNED = "FineTuned"
+    UNTUNED = "Untuned"
+    CONTROL = "Control"
+
+
+class PreflightConfig(Wire):
+    """Check what would otherwise fail late: judges' credentials, base models, prompts, files."""
+
+    stage: Literal["preflight"] = "preflight"
+    bases: tuple[Base, ...]
+    judges: tuple[JudgeSpec, ...]
+    baseline: BaselineSpec
+    prompts: PromptsSpec
+    tools: tuple[Tool, ...]
+
+
+class DataConfig(Wire):
+    """Load, clean, split and render pull requests."""
+
+    stage: Literal["data"] = "data"
+    tools: tuple[Tool, ...]
+    dataset: DatasetSpec
+    prompts: PromptsSpec
+    seed: int
+    # Digests of the sources by URI, where the planner's shell could read them.
+    sources: dict[str, str] = Field(default_factory=dict)
+
+
+class BaselineConfig(Wire):
+    """Collect the baseline's completion of every task."""
+
+    stage: Literal["baseline"] = "baseline"
+    data: str
+    baseline: BaselineSpec
+    sources: dict[str, str] = Field(default_factory=dict)
+
+
+class TrainConfig(Wire):
+    """Fine-tune one model."""
+
+    stage: Literal["train"] = "train"
+    data: str
+    base: Base
+    tuning: TuningSpec
+    seed: int
+
+
+class ServedVariant(Wire):
+    """One model id of an endpoint; `checkpoint` is a train stage's output, absent: the base."""
+
+    name: str
+    checkpoint: str | None = None
+
+
+class ServeConfig(Wire):
+    """Serve a base model with its adapters, or one fully tuned checkpoint."""
+
+    stage: Literal["serve"] = "serve"
+    base: Base
+    variants: tuple[ServedVariant, ...]
+    batch_size: int
+    seed: int
+
+
+class GenerateConfig(Wire):
+    """Ask an endpoint for a completion of every task."""
+
+    stage: Literal["generate"] = "generate"
+    data: str
+    base: Base
+    checkpoint: str | None
+    generation: GenerationSpec
+    seed: int
+
+
+class ControlConfig(Wire):
+    """Write the completions of a control; no model is asked."""
+
+    stage: Literal["control"] = "control"
+    data: str
+    baseline: str
+    control: Control
+
+
+class JudgeConfig(Wire):
+    """Compare one variant's completions with the baseline's."""
+
+    stage: Literal["judge"] = "judge"
+    data: str
+    baseline: str
+    completions: str
+    prompts: PromptsSpec
+    judges: tuple[JudgeSpec, ...]
+    judging: JudgingSpec
+
+
+class ScoredVariant(Wire):
+    """One row of the leaderboard: `judge` is a judge stage's output."""
+
+    name: str
+    model: str
+    kind: VariantKind
+    size_billions: str | None = None
+    completions: str
+    judge: str
+    untuned: str | None = None
+    train: str | None = None
+
+
+class FailedModel(Wire):
+    """A model that has no row because a stage of it failed."""
+
+    name: str
+    reason: str
+    message: str
+
+
+class ScoreConfig(Wire):
+    """Turn verdicts into win rates with intervals, and write the report."""
+
+    stage: Literal["score"] = "score"
+    run: str
+    data: str
+    baseline: str
+    baseline_spec: BaselineSpec
+    teacher_family: str | None = None
+    judges: tuple[JudgeSpec, ...]
+    judging: JudgingSpec
+    statistics: StatisticsSpec
+    variants: tuple[ScoredVariant, ...]
+    failed: tuple[FailedModel, ...] = ()
+    seed: int
+
+
+AnyStageConfig = (
+    PreflightConfig
+    | DataConfig
+    | BaselineConfig
+    | TrainConfig
+    | ServeConfig
+    | GenerateConfig
+    | ControlConfig
+    | JudgeConfig
+    | ScoreConfig
+)
+StageConfig = Annotated[AnyStageConfig, Field(discriminator="stage")]
+
+
+class Runtime(Wire):
+    """Where a stage runs; nothing here decides its result."""
+
+    # Root of the artefact store: config paths such as `data/<digest>` are relative to it.
+    store: str
+    # This stage's output folder, relative to `store`.
+    output: str
+    # File that receives the stage's `Report`.
+    report: str
+    # Address of the serve stage, for generate.
+    endpoint: str | None = None
+    # Model id to ask for, for generate.
+    served_name: str | None = None
+    # Folder of the builtin prompt sets; absent: the installed ones.
+    prompts_dir: str | None = None
+    attempt: int = 1
+    cpus: int | None = None
+
+
+class StageDocument(Wire):
+    """The one document that a job reads."""
+
+    config: StageConfig
+    runtime: Runtime
+
+
+class Progress(Wire):
+    """What a stage says while it runs."""
+
+    percent: int | None = None
+    message: str = ""
+    step: int | None = None
+    total_steps: int | None = None
+    loss: str | None = None
+    eta_seconds: int | None = None
+    tokens_per_second: str | None = None
+    checkpoint: str | None = None
+    # Set by serve when it answers requests.
+    endpoint: str | None = None
+    updated_at: str = ""
+
+
+class ResultState(StrEnum):
+    """How a stage ended."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class Artefact(Wire):
+    """A file that a stage leaves behind, relative to its output folder."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class StageResult(Wire):
+    """How a stage ended, and what it left behind."""
+
+    state: ResultState
+    reason: str
+    message: str = ""
+    # Whether the same input may succeed at another time.
+    retryable: bool = False
+    started_at: str = ""
+    finished_at: str = ""
+    artefacts: tuple[Artefact, ...] = ()
+    # Small facts for the status and the report; plain JSON.
+    summary: dict[str, Any] = Field(default_factory=dict)
+
+
+class Report(Wire):
+    """The one document that a job writes while it runs and when it ends."""
+
+    progress: Progress = Progress()
+    result: StageResult | None = None
+
+
+_DOCUMENT = TypeAdapter(StageDocument)
+
+
+def parse_stage_document(raw: str | bytes) -> StageDocument:
+    """Parse the document that a job was given."""
+    return _DOCUMENT.validate_json(raw)
+
+
+def build_config_digest(config: AnyStageConfig) -> str:
+    """Return the name of a stage's result: 16 hex digits of SHA-256 over its config."""
+    document = {"version": CONTRACT_VERSION, "config": config.to_wire()}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,219 @@
+"""Where pull requests, prompts and baseline completions come from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from tunebench_api.v1alpha1.wire import Decimal, Name, ShortText, Uri, Wire
+
+
+class GitSource(Wire):
+    """Pull requests read from the merge and squash commits of a git repository."""
+
+    repository: Uri = Field(
+        description="Path or clone URL of the repository. A path is relative to the file that "
+        "holds the run. Must be given."
+    )
+    ref: ShortText = Field(
+        default="HEAD", description="Branch, tag or commit whose history is walked. Absent: HEAD."
+    )
+    limit: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000, description="Newest commits to look at. Absent: 1000."
+    )
+
+
+class Holdout(StrEnum):
+    """Which rows of the training source become the evaluation set."""
+
+    NEWEST = "Newest"
+
+
+class TrainSource(Wire):
+    """Where the training pull requests come from."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "has(self.uri) != has(self.git)",
+                    "message": "exactly one of `uri` and `git` must be set",
+                }
+            ]
+        }
+    )
+
+    uri: Uri | None = Field(
+        default=None, description="JSONL or Parquet file of pull requests. Absent: `git` is used."
+    )
+    git: GitSource | None = Field(
+        default=None, description="Repository whose history is used. Absent: `uri` is used."
+    )
+    limit: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="Most pull requests to train on. Absent: all."
+    )
+
+
+class EvalSource(Wire):
+    """Where the held-out pull requests come from."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "[has(self.uri), has(self.git), has(self.holdout)]"
+                    ".filter(x, x).size() == 1",
+                    "message": "exactly one of `uri`, `git` and `holdout` must be set",
+                }
+            ]
+        }
+    )
+
+    uri: Uri | None = Field(
+        default=None, description="JSONL or Parquet file of pull requests. Absent: see `holdout`."
+    )
+    git: GitSource | None = Field(
+        default=None, description="Repository whose history is used. Absent: see `holdout`."
+    )
+    holdout: Holdout | None = Field(
+        default=None,
+        description="Newest: keep the newest pull requests of `train` for evaluation. "
+        "Absent: `uri` or `git` is used.",
+    )
+    per_tool: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=100, description="Tasks to judge for each tool. Absent: 100."
+    )
+
+
+class Answers(StrEnum):
+    """Who wrote the answers that models are trained on."""
+
+    ROWS = "Rows"
+    HUMAN = "Human"
+
+
+class Licenses(StrEnum):
+    """Which pull requests may be used."""
+
+    ANY = "Any"
+    PERMISSIVE = "Permissive"
+
+
+class DatasetSpec(Wire):
+    """Pull requests to train on and to evaluate with."""
+
+    train: TrainSource = Field(description="Pull requests to train on. Must be given.")
+    eval: EvalSource = Field(description="Pull requests to evaluate with. Must be given.")
+    answers: Answers = Field(
+        default=Answers.ROWS,
+        description="Rows: each row carries its answers. Human: the title and description that "
+        "people wrote are the answer to Describe, and are hidden from the prompt. Absent: Rows.",
+    )
+    licenses: Licenses = Field(
+        default=Licenses.ANY, description="Licences that rows may have. Absent: Any."
+    )
+    teacher_family: ShortText | None = Field(
+        default=None,
+        description="Family of the model that wrote the training answers, so that judges of the "
+        "same family are flagged. Absent: unknown.",
+    )
+
+
+class Variable(Wire):
+    """One value for the prompt templates."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)] = Field(
+        description="Variable of the templates. Must be given."
+    )
+    value: Annotated[str, Field(max_length=4096)] = Field(
+        description="Its value; true, false and whole numbers become that type. Must be given."
+    )
+
+
+class PromptsSpec(Wire):
+    """The prompt set that training, serving and judging share."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "[has(self.builtin), has(self.uri), has(self.configMapRef)]"
+                    ".filter(x, x).size() == 1",
+                    "message": "exactly one of `builtin`, `uri` and `configMapRef` must be set",
+                }
+            ]
+        }
+    )
+
+    builtin: Name | None = Field(
+        default=None,
+        description="Prompt set that ships with tunebench: default, or compact for small models.",
+    )
+    uri: Uri | None = Field(
+        default=None, description="Folder of TOML files in PR-Agent's layout. Absent: `builtin`."
+    )
+    config_map_ref: Name | None = Field(
+        default=None, description="ConfigMap that holds such files. Absent: `builtin`."
+    )
+    variables: tuple[Variable, ...] = Field(
+        default=(),
+        description="Values that replace the templates' defaults. Absent: the defaults.",
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
+
+class SecretRef(Wire):
+    """One entry of a Secret; on a laptop, an environment variable."""
+
+    name: Name = Field(description="Name of the Secret. Must be given.")
+    key: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)] = Field(
+        description="Key in the Secret; `tunebench run` reads the environment variable of this "
+        "name. Must be given."
+    )
+
+
+class StoredCompletions(Wire):
+    """Completions that were made earlier."""
+
+    uri: Uri = Field(description="JSONL file with `pr`, `tool`, `completion`. Must be given.")
+
+
+class BaselineSpec(Wire):
+    """What every model is compared with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "has(self.completions) != has(self.model)",
+                    "message": "exactly one of `completions` and `model` must be set",
+                }
+            ]
+        }
+    )
+
+    name: ShortText = Field(description="Name to show, with a date if it has one. Must be given.")
+    family: ShortText | None = Field(
+        default=None, description="Vendor family, so that related judges are flagged."
+    )
+    completions: StoredCompletions | None = Field(
+        default=None, description="Stored completions. Absent: `model` is asked."
+    )
+    model: ShortText | None = Field(
+        default=None, description="LiteLLM model id to ask. Absent: `completions` is read."
+    )
+    api_base: Uri | None = Field(
+        default=None, description="Address of an OpenAI-compatible server. Absent: the vendor's."
+    )
+    secret_ref: SecretRef | None = Field(
+        default=None, description="API key. Absent: the vendor's usual environment variable."
+    )
+    temperature: Decimal = Field(
+        default="0.2", description="Sampling temperature for `model`. Absent: 0.2."
+    )
+    max_tokens: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        default=2048, description="Most tokens of a completion of `model`. Absent: 2048."
+    )

@@ -1,0 +1,150 @@
+"""Judges, how they compare, and how completions are generated."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from tunebench_api.v1alpha1.data import SecretRef
+from tunebench_api.v1alpha1.wire import Decimal, Name, ShortText, Uri, Wire
+
+REFERENCE_JUDGE = "tunebench/reference"
+
+
+class JudgeSpec(Wire):
+    """Who compares a completion with the baseline's."""
+
+    name: Name = Field(description="Name in the leaderboard. Must be given.")
+    model: ShortText = Field(
+        description="LiteLLM model id with a dated version, or tunebench/reference for the "
+        "reference judge, which is not an LLM. Must be given."
+    )
+    family: ShortText | None = Field(
+        default=None, description="Vendor family, so that related models are flagged."
+    )
+    api_base: Uri | None = Field(
+        default=None, description="Address of an OpenAI-compatible server. Absent: the vendor's."
+    )
+    secret_ref: SecretRef | None = Field(
+        default=None, description="API key. Absent: the vendor's usual environment variable."
+    )
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Most requests in a minute. Absent: no such limit."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=16, description="Requests in flight at once. Absent: 16."
+    )
+    temperature: Decimal | None = Field(default="0", description="Sampling temperature. Absent: 0.")
+    max_tokens: Annotated[int, Field(ge=16, le=65_536)] = Field(
+        default=1024, description="Most tokens of a reply. Absent: 1024."
+    )
+
+
+class Orders(StrEnum):
+    """Which completion a judge reads first."""
+
+    BOTH = "Both"
+
+
+class TiePolicy(StrEnum):
+    """What a tie counts in the headline win rate."""
+
+    NOT_BETTER = "NotBetter"
+
+
+class OnUnavailable(StrEnum):
+    """What happens when a judge stays away."""
+
+    FAIL = "Fail"
+
+
+class Control(StrEnum):
+    """Completions that tell whether a judge can be trusted."""
+
+    NULL = "Null"
+    SELF = "Self"
+
+
+class JudgingSpec(Wire):
+    """How comparisons are made."""
+
+    orders: Orders = Field(
+        default=Orders.BOTH, description="Both: each pair is judged in both orders. Absent: Both."
+    )
+    tie_policy: TiePolicy = Field(
+        default=TiePolicy.NOT_BETTER,
+        description="NotBetter: a tie is no win; the tie-adjusted rate stands beside it. "
+        "Absent: NotBetter.",
+    )
+    on_unavailable: OnUnavailable = Field(
+        default=OnUnavailable.FAIL,
+        description="Fail: verdicts got so far are kept and the stage fails. Absent: Fail.",
+    )
+    controls: tuple[Control, ...] = Field(
+        default=(Control.NULL,),
+        description="Null: a constant answer, which must lose. Self: the baseline against itself, "
+        "which must tie. Absent: Null.",
+        max_length=2,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=2, description="Times that an unreadable reply is asked for again. Absent: 2."
+    )
+    budget_usd: Decimal | None = Field(
+        default=None, description="Most to spend on judges. Absent: no limit."
+    )
+
+
+class GenerationSpec(Wire):
+    """How completions are sampled; the same for every variant."""
+
+    max_tokens: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        default=1024, description="Most tokens of a completion. Absent: 1024."
+    )
+    temperature: Decimal = Field(
+        default="0", description="Sampling temperature; 0 is greedy. Absent: 0."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=16, description="Requests in flight at once. Absent: 16."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=8, description="Most requests that the transformers engine batches. Absent: 8."
+    )
+
+
+class Keep(StrEnum):
+    """What stays served when the run is over."""
+
+    NONE = "None"
+    WINNER = "Winner"
+
+
+class ServingSpec(Wire):
+    """How checkpoints are served."""
+
+    keep: Keep = Field(default=Keep.NONE, description="What stays served. Absent: None.")
+
+
+class QueueSpec(Wire):
+    """The Kueue queue that admits the work."""
+
+    name: Name = Field(description="Name of the LocalQueue. Must be given.")
+
+
+class StorageSpec(Wire):
+    """The artefact store."""
+
+    uri: Uri = Field(
+        description="Folder or file:// URL of the store. A path is relative to the working "
+        "directory. Must be given."
+    )
+
+
+class StatisticsSpec(Wire):
+    """How intervals are computed."""
+
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        default=10_000, description="Bootstrap resamples. Absent: 10000."
+    )

@@ -1,0 +1,176 @@
+"""The models under test: how each is tuned, placed and served."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from tunebench_api.v1alpha1.wire import Decimal, Name, ShortText, Uri, Wire
+
+
+class TuningMethod(StrEnum):
+    """What fine-tuning changes."""
+
+    LORA = "LoRA"
+    QLORA = "QLoRA"
+    FULL = "Full"
+
+
+class Overflow(StrEnum):
+    """What happens to an example that is longer than `maxLength`."""
+
+    DROP = "Drop"
+    FAIL = "Fail"
+
+
+class Packing(StrEnum):
+    """Whether several examples share one row."""
+
+    NONE = "None"
+    BEST_FIT = "BestFit"
+
+
+class DeepSpeed(StrEnum):
+    """Which ZeRO stage partitions the training state."""
+
+    NONE = "None"
+    AUTO = "Auto"
+    ZERO1 = "ZeRO1"
+    ZERO2 = "ZeRO2"
+    ZERO3 = "ZeRO3"
+
+
+class Precision(StrEnum):
+    """Number format of the forward and backward pass."""
+
+    AUTO = "Auto"
+    FLOAT32 = "Float32"
+    BFLOAT16 = "BFloat16"
+
+
+class LoraTarget(StrEnum):
+    """Which layers get an adapter."""
+
+    ALL_LINEAR = "AllLinear"
+    ATTENTION = "Attention"
+
+
+class LoraSpec(Wire):
+    """Size and place of the adapters."""
+
+    rank: Annotated[int, Field(ge=1, le=512)] = Field(
+        default=16, description="Rank of the update. Absent: 16."
+    )
+    alpha: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=32, description="Scale of the update, divided by the rank. Absent: 32."
+    )
+    dropout: Decimal = Field(default="0", description="Dropout before the adapter. Absent: 0.")
+    target: LoraTarget = Field(
+        default=LoraTarget.ALL_LINEAR, description="Layers to adapt. Absent: AllLinear."
+    )
+
+
+class TuningSpec(Wire):
+    """How a model is fine-tuned."""
+
+    method: TuningMethod = Field(
+        default=TuningMethod.LORA, description="LoRA, QLoRA or Full. Absent: LoRA."
+    )
+    lora: LoraSpec = Field(
+        default=LoraSpec(), description="Adapters of LoRA and QLoRA. Absent: the defaults."
+    )
+    epochs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="Passes over the training set. Absent: 1."
+    )
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="Optimizer steps after which to stop. Absent: no such limit."
+    )
+    learning_rate: Decimal = Field(default="2e-4", description="Peak learning rate. Absent: 2e-4.")
+    warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=0, description="Steps to reach the peak learning rate. Absent: 0."
+    )
+    weight_decay: Decimal = Field(default="0", description="AdamW weight decay. Absent: 0.")
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=8, description="Examples to an optimizer step, over all workers. Absent: 8."
+    )
+    micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1, description="Examples to a forward pass of one worker. Absent: 1."
+    )
+    max_length: Annotated[int, Field(ge=16, le=1_048_576)] = Field(
+        default=8192, description="Most tokens of prompt and answer together. Absent: 8192."
+    )
+    overflow: Overflow = Field(
+        default=Overflow.DROP,
+        description="Drop longer examples and count them, or Fail; none is cut. Absent: Drop.",
+    )
+    packing: Packing = Field(
+        default=Packing.NONE, description="Whether examples share a row. Absent: None."
+    )
+    deepspeed: DeepSpeed = Field(
+        default=DeepSpeed.NONE, description="ZeRO stage. Absent: None (plain data parallel)."
+    )
+    precision: Precision = Field(
+        default=Precision.AUTO,
+        description="Auto: bfloat16 where the hardware computes it. Absent: Auto.",
+    )
+    workers: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1, description="Training workers. Absent: 1."
+    )
+    checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=50, description="Optimizer steps between checkpoints. Absent: 50."
+    )
+
+
+class GpuCount(StrEnum):
+    """How the number of GPUs is found."""
+
+    AUTO = "Auto"
+
+
+class ResourcesSpec(Wire):
+    """Where a model is trained and served in a cluster."""
+
+    pool: Name | None = Field(
+        default=None, description="Node pool named in the Helm values. Absent: the default pool."
+    )
+    gpus: ShortText | None = Field(
+        default=None, description="GPUs, or Auto to size it from the model. Absent: none."
+    )
+
+
+class EvaluateUntuned(StrEnum):
+    """Whether the base model is judged beside its fine-tuned variants."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class ModelSpec(Wire):
+    """One open model under test."""
+
+    name: Name = Field(description="Name in the leaderboard. Must be given.")
+    base: Uri = Field(
+        description="Base model: a Hugging Face id, a folder (./ or / first), or "
+        "package://NAME for a folder in an installed Python package. Must be given."
+    )
+    revision: ShortText | None = Field(
+        default=None, description="Commit of the Hugging Face repository. Absent: the newest."
+    )
+    gguf_file: ShortText | None = Field(
+        default=None, description="GGUF file in `base` to load the weights from. Absent: none."
+    )
+    size_billions: Decimal | None = Field(
+        default=None, description="Parameters in billions, to show. Absent: counted."
+    )
+    evaluate_untuned: EvaluateUntuned = Field(
+        default=EvaluateUntuned.ENABLED,
+        description="Judge the base model too, once for all models of one base. Absent: Enabled.",
+    )
+    tuning: TuningSpec = Field(
+        default=TuningSpec(), description="How it is fine-tuned. Absent: LoRA with the defaults."
+    )
+    resources: ResourcesSpec = Field(
+        default=ResourcesSpec(), description="Where it runs in a cluster. Absent: anywhere."
+    )
