@@ -44,6 +44,7 @@ class StageKind(StrEnum):
     TRAIN = "train"
     SERVE = "serve"
     GENERATE = "generate"
+    CONTROL = "control"
     JUDGE = "judge"
     SCORE = "score"
 
@@ -54,6 +55,8 @@ class Base(Wire):
     base: str
     revision: str | None = None
     gguf_file: str | None = None
+    # Digest of a local base's files, so that a changed folder is another base.
+    fingerprint: str | None = None
 
 
 class VariantKind(StrEnum):

@@ -5,9 +5,21 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from tunebench_api.v1alpha1.wire import Decimal, Name, ShortText, Uri, Wire
+from tunebench_api.v1alpha1.rules import ExactlyOneOf
+from tunebench_api.v1alpha1.wire import (
+    Decimal,
+    EnvironmentName,
+    HttpUrl,
+    Name,
+    ShortText,
+    Text,
+    Uri,
+    VariableName,
+    Wire,
+    named_list,
+)
 
 
 class GitSource(Wire):
@@ -34,16 +46,7 @@ class Holdout(StrEnum):
 class TrainSource(Wire):
     """Where the training pull requests come from."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "has(self.uri) != has(self.git)",
-                    "message": "exactly one of `uri` and `git` must be set",
-                }
-            ]
-        }
-    )
+    rules = (ExactlyOneOf(("uri", "git")),)
 
     uri: Uri | None = Field(
         default=None, description="JSONL or Parquet file of pull requests. Absent: `git` is used."
@@ -59,17 +62,7 @@ class TrainSource(Wire):
 class EvalSource(Wire):
     """Where the held-out pull requests come from."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "[has(self.uri), has(self.git), has(self.holdout)]"
-                    ".filter(x, x).size() == 1",
-                    "message": "exactly one of `uri`, `git` and `holdout` must be set",
-                }
-            ]
-        }
-    )
+    rules = (ExactlyOneOf(("uri", "git", "holdout")),)
 
     uri: Uri | None = Field(
         default=None, description="JSONL or Parquet file of pull requests. Absent: see `holdout`."
@@ -124,44 +117,36 @@ class DatasetSpec(Wire):
 class Variable(Wire):
     """One value for the prompt templates."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)] = Field(
-        description="Variable of the templates. Must be given."
-    )
-    value: Annotated[str, Field(max_length=4096)] = Field(
+    name: VariableName = Field(description="Variable of the templates. Must be given.")
+    value: Text = Field(
         description="Its value; true, false and whole numbers become that type. Must be given."
     )
+
+
+class ConfigMapRef(Wire):
+    """A ConfigMap in the namespace of the run."""
+
+    name: Name = Field(description="Name of the ConfigMap. Must be given.")
 
 
 class PromptsSpec(Wire):
     """The prompt set that training, serving and judging share."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "[has(self.builtin), has(self.uri), has(self.configMapRef)]"
-                    ".filter(x, x).size() == 1",
-                    "message": "exactly one of `builtin`, `uri` and `configMapRef` must be set",
-                }
-            ]
-        }
-    )
+    rules = (ExactlyOneOf(("builtin", "uri", "configMapRef")),)
 
     builtin: Name | None = Field(
         default=None,
-        description="Prompt set that ships with tunebench: default, or compact for small models.",
+        description="Prompt set that ships with tunebench: default, or compact for small models. "
+        "Absent: `uri` or `configMapRef` is used.",
     )
     uri: Uri | None = Field(
         default=None, description="Folder of TOML files in PR-Agent's layout. Absent: `builtin`."
     )
-    config_map_ref: Name | None = Field(
+    config_map_ref: ConfigMapRef | None = Field(
         default=None, description="ConfigMap that holds such files. Absent: `builtin`."
     )
-    variables: tuple[Variable, ...] = Field(
-        default=(),
-        description="Values that replace the templates' defaults. Absent: the defaults.",
-        max_length=64,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    variables: tuple[Variable, ...] = named_list(
+        64, "Values that replace the templates' defaults. Absent: the defaults.", default=()
     )
 
 
@@ -169,7 +154,7 @@ class SecretRef(Wire):
     """One entry of a Secret; on a laptop, an environment variable."""
 
     name: Name = Field(description="Name of the Secret. Must be given.")
-    key: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)] = Field(
+    key: EnvironmentName = Field(
         description="Key in the Secret; `tunebench run` reads the environment variable of this "
         "name. Must be given."
     )
@@ -184,20 +169,12 @@ class StoredCompletions(Wire):
 class BaselineSpec(Wire):
     """What every model is compared with."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "has(self.completions) != has(self.model)",
-                    "message": "exactly one of `completions` and `model` must be set",
-                }
-            ]
-        }
-    )
+    rules = (ExactlyOneOf(("completions", "model")),)
 
     name: ShortText = Field(description="Name to show, with a date if it has one. Must be given.")
     family: ShortText | None = Field(
-        default=None, description="Vendor family, so that related judges are flagged."
+        default=None,
+        description="Vendor family, so that related judges are flagged. Absent: unknown.",
     )
     completions: StoredCompletions | None = Field(
         default=None, description="Stored completions. Absent: `model` is asked."
@@ -205,7 +182,7 @@ class BaselineSpec(Wire):
     model: ShortText | None = Field(
         default=None, description="LiteLLM model id to ask. Absent: `completions` is read."
     )
-    api_base: Uri | None = Field(
+    api_base: HttpUrl | None = Field(
         default=None, description="Address of an OpenAI-compatible server. Absent: the vendor's."
     )
     secret_ref: SecretRef | None = Field(

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tunebench_api.v1alpha1.data import SecretRef
-from tunebench_api.v1alpha1.wire import Decimal, Name, ShortText, Uri, Wire
+from tunebench_api.v1alpha1.rules import unique_list
+from tunebench_api.v1alpha1.wire import Decimal, HttpUrl, Name, ShortText, Uri, Wire
 
 REFERENCE_JUDGE = "tunebench/reference"
 
@@ -22,9 +23,10 @@ class JudgeSpec(Wire):
         "reference judge, which is not an LLM. Must be given."
     )
     family: ShortText | None = Field(
-        default=None, description="Vendor family, so that related models are flagged."
+        default=None,
+        description="Vendor family, so that related models are flagged. Absent: unknown.",
     )
-    api_base: Uri | None = Field(
+    api_base: HttpUrl | None = Field(
         default=None, description="Address of an OpenAI-compatible server. Absent: the vendor's."
     )
     secret_ref: SecretRef | None = Field(
@@ -36,7 +38,7 @@ class JudgeSpec(Wire):
     concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=16, description="Requests in flight at once. Absent: 16."
     )
-    temperature: Decimal | None = Field(default="0", description="Sampling temperature. Absent: 0.")
+    temperature: Decimal = Field(default="0", description="Sampling temperature. Absent: 0.")
     max_tokens: Annotated[int, Field(ge=16, le=65_536)] = Field(
         default=1024, description="Most tokens of a reply. Absent: 1024."
     )
@@ -87,7 +89,7 @@ class JudgingSpec(Wire):
         description="Null: a constant answer, which must lose. Self: the baseline against itself, "
         "which must tie. Absent: Null.",
         max_length=2,
-        json_schema_extra={"x-kubernetes-list-type": "set"},
+        json_schema_extra=unique_list(),
     )
     retries: Annotated[int, Field(ge=0, le=10)] = Field(
         default=2, description="Times that an unreadable reply is asked for again. Absent: 2."

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunebench_api.v1alpha1.wire import Decimal, Name, ShortText, Uri, Wire
+from tunebench_api.v1alpha1.wire import Decimal, GpuCount, Name, Share, ShortText, Uri, Wire
 
 
 class TuningMethod(StrEnum):
@@ -66,7 +66,7 @@ class LoraSpec(Wire):
     alpha: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=32, description="Scale of the update, divided by the rank. Absent: 32."
     )
-    dropout: Decimal = Field(default="0", description="Dropout before the adapter. Absent: 0.")
+    dropout: Share = Field(default="0", description="Dropout before the adapter. Absent: 0.")
     target: LoraTarget = Field(
         default=LoraTarget.ALL_LINEAR, description="Layers to adapt. Absent: AllLinear."
     )
@@ -123,19 +123,13 @@ class TuningSpec(Wire):
     )
 
 
-class GpuCount(StrEnum):
-    """How the number of GPUs is found."""
-
-    AUTO = "Auto"
-
-
 class ResourcesSpec(Wire):
     """Where a model is trained and served in a cluster."""
 
     pool: Name | None = Field(
         default=None, description="Node pool named in the Helm values. Absent: the default pool."
     )
-    gpus: ShortText | None = Field(
+    gpus: GpuCount | None = Field(
         default=None, description="GPUs, or Auto to size it from the model. Absent: none."
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from tunebench_api.v1alpha1.data import BaselineSpec, DatasetSpec, PromptsSpec
 from tunebench_api.v1alpha1.judging import (
@@ -17,6 +17,7 @@ from tunebench_api.v1alpha1.judging import (
     StorageSpec,
 )
 from tunebench_api.v1alpha1.model import ModelSpec
+from tunebench_api.v1alpha1.rules import unique_list
 from tunebench_api.v1alpha1.status import BenchmarkRunStatus
 from tunebench_api.v1alpha1.wire import Name, Tool, Wire, named_list
 
@@ -32,7 +33,7 @@ class BenchmarkRunSpec(Wire):
         description="Tools to train and evaluate. Absent: all three.",
         min_length=1,
         max_length=3,
-        json_schema_extra={"x-kubernetes-list-type": "set"},
+        json_schema_extra=unique_list(),
     )
     dataset: DatasetSpec = Field(description="Pull requests. Must be given.")
     prompts: PromptsSpec = Field(
@@ -73,19 +74,6 @@ class BenchmarkRunSpec(Wire):
         default=False, description="Stop what runs and start nothing; work done stays. Absent: no."
     )
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        for field in ("models", "judges"):
-            names = [entry.name for entry in getattr(self, field)]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                msg = f"`{field}` must have unique names, got {', '.join(twice)} more than once"
-                raise ValueError(msg)
-        if len(set(self.tools)) != len(self.tools):
-            msg = "`tools` must not name a tool twice"
-            raise ValueError(msg)
-        return self
-
 
 class Metadata(Wire):
     """The part of the object's metadata that a run needs."""
@@ -93,7 +81,7 @@ class Metadata(Wire):
     # The API server owns the other fields of metadata.
     model_config = ConfigDict(extra="ignore")
 
-    name: Name
+    name: Name = Field(description="Name of the run. Must be given.")
     namespace: str | None = None
     uid: str | None = None
     generation: int = 1

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tunebench_api.v1alpha1.rules import unique_list
 from tunebench_api.v1alpha1.wire import ShortText, Text, Wire, named_list
 
 MAX_ROWS = 256
@@ -44,6 +45,9 @@ class StageStatus(Wire):
     message: Text = Field(default="", description="A sentence for people.")
     attempt: int = Field(
         default=0, description="Attempt that runs or ran last; 0 before the first."
+    )
+    retryable: bool = Field(
+        default=False, description="Whether a failed stage may succeed when tried again."
     )
     digest: ShortText = Field(default="", description="Digest of the stage's inputs.")
 
@@ -138,10 +142,7 @@ class BenchmarkRunStatus(Wire):
         Field(
             description="State by aspect.",
             max_length=16,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
+            json_schema_extra=unique_list(keys=("type",)),
         ),
     ] = ()
     summary: Summary = Field(default=Summary(), description="One line about the run.")

@@ -1,0 +1,73 @@
+"""Rules that span fields, each declared once for the CRD and for Python.
+
+The API server checks them as CEL rules and as list types; parsing checks the very same
+declarations, so a run that `tunebench validate` accepts is one that the cluster accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LIST_TYPE = "x-kubernetes-list-type"
+LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
+VALIDATIONS = "x-kubernetes-validations"
+
+
+@dataclass(frozen=True)
+class ExactlyOneOf:
+    """One of these fields is given, and no other of them; names as in YAML."""
+
+    fields: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        """Return what must hold."""
+        *others, last = (f"`{field}`" for field in self.fields)
+        return f"must set exactly one of {', '.join(others)} and {last}"
+
+    def build_cel(self) -> dict[str, str]:
+        """Build the rule as the CRD states it."""
+        given = ", ".join(f"has(self.{field})" for field in self.fields)
+        return {"rule": f"[{given}].filter(x, x).size() == 1", "message": self.message}
+
+    def find_violation(self, value: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with a mapping, in the words of a `Problem`."""
+        given = [f"`{field}`" for field in self.fields if value.get(field) is not None]
+        if len(given) == 1:
+            return None
+        return f"{self.message}, got {' and '.join(given) or 'none of them'}"
+
+
+def unique_list(*, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Build the schema extension of a list without duplicates, by key or as a set."""
+    if keys:
+        return {LIST_TYPE: "map", LIST_MAP_KEYS: list(keys)}
+    return {LIST_TYPE: "set"}
+
+
+def find_duplicates(schema: Mapping[str, Any], entries: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """Yield where and how the entries of a list repeat what `unique_list` says is unique."""
+    if LIST_TYPE not in schema:
+        return
+    keys: list[str] = schema.get(LIST_MAP_KEYS, [])
+    first_at: dict[Any, int] = {}
+    for index, entry in enumerate(entries):
+        identity = _identity(entry, keys)
+        if identity is None:
+            continue
+        first = first_at.setdefault(identity, index)
+        if first != index:
+            where = f"[{index}]" + (f".{keys[0]}" if keys else "")
+            yield where, f'must be unique, got "{identity[-1]}" again (first at index {first})'
+
+
+def _identity(entry: Any, keys: Sequence[str]) -> tuple[str, ...] | None:
+    """Return what an entry is told apart by; None where its shape is wrong anyway."""
+    if not keys:
+        return (entry,) if isinstance(entry, str) else None
+    if not isinstance(entry, Mapping):
+        return None
+    values = [value for key in keys if isinstance(value := entry.get(key), str)]
+    return tuple(values) if len(values) == len(keys) else None

@@ -1,0 +1,255 @@
+"""The command line, `tunebench`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from tunebench_api.errors import InvalidRunError
+from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
+from tunebench_operator import names, reasons
+from tunebench_operator.errors import UserError
+from tunebench_operator.local.cluster import LocalCluster, load_status
+from tunebench_operator.local.display import Display
+from tunebench_operator.local.runfile import load_run, load_source_digests
+from tunebench_operator.local.supervisor import Ending, drive
+from tunebench_operator.plan import plan
+from tunebench_operator.settings import load_settings
+
+EXIT_FAILED, EXIT_USER, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    help="Fine-tune open models, judge them against a baseline, and rank them.\n\n"
+    "Exit codes: 0 done; 1 failed, may succeed when started again; 2 something in your files or "
+    "environment must change; 3 done, but some models failed; 130 interrupted, start again to "
+    "continue.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+dataset_app = typer.Typer(help="Make datasets.", no_args_is_help=True)
+prompts_app = typer.Typer(help="Look at prompt sets.", no_args_is_help=True)
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(prompts_app, name="prompts")
+
+stderr = Console(stderr=True)
+
+
+class Output(StrEnum):
+    """How a command prints its answer."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+RunFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="YAML file that holds one BenchmarkRun.")
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        help="Folder of the artefact store. Default: spec.storage.uri, or $TUNEBENCH_STORE, or "
+        "./runs. The same store never computes the same input twice.",
+    ),
+]
+OutputOption = Annotated[
+    Output,
+    typer.Option(
+        "-o",
+        "--output",
+        help="json: one JSON document on standard output; all else goes to standard error.",
+    ),
+]
+
+
+@app.command("run")
+def run_command(file: RunFile, store: Store = None, output: OutputOption = Output.TEXT) -> None:
+    """Carry out a run on this machine, and print the leaderboard.
+
+    Starting it again continues where it was: finished stages, completions and verdicts are kept.
+
+    Example: tunebench run manifests/samples/quickstart.yaml
+    """
+    run = load_run(file)
+    settings = load_settings()
+    sources = load_source_digests(run, settings.prompts_dir)
+    root = _store_of(run, store)
+    cluster = LocalCluster(root, run.metadata.name, prompts_dir=settings.prompts_dir)
+    with Display(stderr) as display:
+        ending = drive(run, cluster, sources, display.show)
+    _print_results(ending.status, root, output)
+    raise typer.Exit(_explain(ending, run, root))
+
+
+@app.command("validate")
+def validate_command(file: RunFile, output: OutputOption = Output.TEXT) -> None:
+    """Check a run file and everything on this machine that it points to."""
+    run = load_run(file)
+    load_source_digests(run, load_settings().prompts_dir)
+    if output is Output.JSON:
+        _print_json({"valid": True, "name": run.metadata.name})
+    else:
+        typer.echo(f"{file}: BenchmarkRun {run.metadata.name} is valid")
+
+
+@app.command("plan")
+def plan_command(file: RunFile, store: Store = None, output: OutputOption = Output.TEXT) -> None:
+    """Show the stages of a run, and which of them are done already."""
+    run = load_run(file)
+    settings = load_settings()
+    sources = load_source_digests(run, settings.prompts_dir)
+    root = _store_of(run, store)
+    observed = LocalCluster.peek(root, run.metadata.name, sources)
+    stages = plan(run, observed, now=datetime.now(UTC)).status.stages
+    if output is Output.JSON:
+        _print_json({"stages": [stage.to_wire() for stage in stages]})
+        return
+    width = max(len(stage.name) for stage in stages)
+    for stage in stages:
+        typer.echo(f"{stage.name:<{width}}  {stage.digest}  {stage.state:<10} {stage.message}")
+
+
+@app.command("results")
+def results_command(
+    name: Annotated[str, typer.Argument(metavar="RUN|FILE", help="Name of a run, or its file.")],
+    store: Store = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print the leaderboard of a run."""
+    root, status = _load_saved(name, store)
+    _print_results(status, root, output)
+
+
+@app.command("report")
+def report_command(
+    name: Annotated[str, typer.Argument(metavar="RUN|FILE", help="Name of a run, or its file.")],
+    store: Store = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print the report of a run: Markdown, or with -o json all numbers."""
+    root, status = _load_saved(name, store)
+    if not status.results:
+        raise UserError(f"run `{name}` has no results yet; see `tunebench results {name}`")
+    wanted = "results.json" if output is Output.JSON else "leaderboard.md"
+    typer.echo((root / status.results / wanted).read_text(encoding="utf-8"), nl=False)
+
+
+@dataset_app.command("from-git")
+def from_git_command(  # noqa: PLR0913, PLR0917 - options of a command line
+    repository: Annotated[Path, typer.Argument(help="Path of a git repository.")],
+    out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
+    ref: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "HEAD",
+    limit: Annotated[int, typer.Option(min=1, help="Newest commits to look at.")] = 1000,
+    human_answers: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool,
+        typer.Option("--human-answers", help="Add the human title and description as answers."),
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Turn the merge and squash commits of a repository into pull requests."""
+    arguments = ["--repository", str(repository), "--out", str(out), "--ref", ref]
+    arguments += ["--limit", str(limit), "-o", output.value]
+    _run_job_tool("dataset-from-git", [*arguments, *(["--human-answers"] if human_answers else [])])
+
+
+@prompts_app.command("check")
+def prompts_check_command(
+    directory: Annotated[Path, typer.Argument(help="Folder of TOML files, PR-Agent's own too.")],
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Load a prompt set and render it for a built-in pull request."""
+    _run_job_tool("prompts-check", [str(directory), "-o", output.value])
+
+
+def main() -> None:
+    """Run the command line; mistakes of the user end with code 2 and no traceback."""
+    try:
+        app()
+    except (UserError, InvalidRunError) as error:
+        for line in str(error).splitlines():
+            stderr.print(f"error: {line}", style="red", markup=False, soft_wrap=True)
+        sys.exit(EXIT_USER)
+    except OSError as error:
+        stderr.print(
+            f"error: {error}; finished work is kept, start again to continue",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+        sys.exit(EXIT_FAILED)
+
+
+def _store_of(run: BenchmarkRun | None, store: Path | None) -> Path:
+    if store is not None:
+        return store
+    if run is not None and run.spec.storage is not None:
+        return Path(run.spec.storage.uri.removeprefix("file://"))
+    return load_settings().store
+
+
+def _load_saved(name: str, store: Path | None) -> tuple[Path, BenchmarkRunStatus]:
+    run = load_run(Path(name)) if Path(name).is_file() else None
+    root = _store_of(run, store)
+    run_name = run.metadata.name if run else name
+    status = load_status(root / "runs" / run_name)
+    if status is None:
+        known = sorted(path.parent.name for path in root.glob("runs/*/status.json"))
+        have = f"it has {', '.join(known)}" if known else "it has none"
+        raise UserError(f"store `{root}` must have a run `{run_name}`; {have}")
+    return root, status
+
+
+def _print_results(status: BenchmarkRunStatus, root: Path, output: Output) -> None:
+    if output is Output.JSON:
+        _print_json(status.to_wire())
+    elif status.results:
+        typer.echo((root / status.results / "leaderboard.md").read_text(encoding="utf-8"))
+    else:
+        for model in status.models:
+            typer.echo(f"{model.name}: {model.stage} {model.reason} {model.message}")
+
+
+def _explain(ending: Ending, run: BenchmarkRun, root: Path) -> int:
+    """Say how the run ended on standard error and return the exit code."""
+    summary = next(each for each in ending.status.conditions if each.type == names.SUCCEEDED)
+    if ending.interrupted and summary.status == "Unknown":
+        stderr.print("interrupted; finished work is kept, start again to continue", markup=False)
+        return EXIT_INTERRUPTED
+    codes = {
+        reasons.SUCCEEDED: 0,
+        reasons.PARTIALLY_SUCCEEDED: EXIT_PARTIAL,
+        reasons.SUSPENDED: 0,
+    }
+    code = codes.get(summary.reason)
+    stderr.print(f"{summary.reason}: {summary.message}", markup=False, soft_wrap=True)
+    if code is None or code == EXIT_PARTIAL:
+        logs = root / "runs" / run.metadata.name / "children"
+        stderr.print(f"logs: {logs}/*/log.txt", markup=False, soft_wrap=True)
+    return _failure_code(ending) if code is None else code
+
+
+def _failure_code(ending: Ending) -> int:
+    """Return 2 when what failed can only be mended by the user."""
+    failed = [stage for stage in ending.status.stages if stage.state == "Failed"]
+    return EXIT_FAILED if any(stage.retryable for stage in failed) else EXIT_USER
+
+
+def _run_job_tool(tool: str, arguments: Sequence[str]) -> NoReturn:
+    command = [sys.executable, "-m", "tunebench_jobs", tool, *arguments]
+    done = subprocess.run(command, check=False)  # noqa: S603 - our own interpreter and module
+    raise typer.Exit(done.returncode)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

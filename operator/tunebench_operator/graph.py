@@ -1,0 +1,351 @@
+"""The stages of a run and what each one needs: a pure function of the spec.
+
+Every config names its inputs by their digests, and a digest follows from a config, so the whole
+graph is known before anything runs. Two stages depend on how others ended: serve (which adapters
+exist) and score (which variants have verdicts); the planner builds these with what it observes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tunebench_api.contract import (
+    AnyStageConfig,
+    Base,
+    BaselineConfig,
+    ControlConfig,
+    DataConfig,
+    GenerateConfig,
+    JudgeConfig,
+    PreflightConfig,
+    ServeConfig,
+    ServedVariant,
+    StageKind,
+    TrainConfig,
+    VariantKind,
+    build_config_digest,
+)
+from tunebench_api.v1alpha1 import (
+    BenchmarkRun,
+    BenchmarkRunSpec,
+    EvaluateUntuned,
+    ModelSpec,
+    TuningMethod,
+)
+from tunebench_operator import names
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage with its config and the keys of the stages that must have succeeded."""
+
+    key: str
+    kind: StageKind
+    config: AnyStageConfig
+    needs: tuple[str, ...] = ()
+    # The model whose failure this stage's failure is; absent: the whole run's.
+    model: str | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Name of the stage's result."""
+        return build_config_digest(self.config)
+
+    @property
+    def output(self) -> str:
+        """Folder of the stage's result in the store."""
+        return f"{self.kind}/{self.digest}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the leaderboard and the stages that lead to it."""
+
+    name: str
+    kind: VariantKind
+    # Model in the spec; for an un-tuned base, the group; for a control, its name.
+    model: str
+    completions: Node
+    judge: Node
+    train: Node | None = None
+    size_billions: str | None = None
+    untuned: str | None = None
+
+
+@dataclass(frozen=True)
+class ServeGroup:
+    """One server: a base with its adapters, or one fully tuned checkpoint."""
+
+    key: str
+    base: Base
+    variants: tuple[Variant, ...]
+    batch_size: int
+    seed: int
+
+    def build_node(self, served: Iterable[Variant]) -> Node:
+        """Build the serve stage for the variants whose checkpoints exist."""
+        config = ServeConfig(
+            base=self.base,
+            variants=tuple(
+                ServedVariant(name=each.name, checkpoint=each.train.output if each.train else None)
+                for each in served
+            ),
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+        return Node(self.key, StageKind.SERVE, config)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All stages of a run."""
+
+    preflight: Node
+    data: Node
+    baseline: Node
+    trains: tuple[Node, ...]
+    groups: tuple[ServeGroup, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every stage whose config is known beforehand, in the order of the flow."""
+        return (
+            self.preflight,
+            self.data,
+            self.baseline,
+            *self.trains,
+            *(variant.completions for variant in self.variants),
+            *(variant.judge for variant in self.variants),
+        )
+
+
+def build_graph(run: BenchmarkRun, sources: Mapping[str, str]) -> Graph:
+    """Build the stages of a run; `sources` are digests of what the spec points to, by URI."""
+    spec = run.spec
+    data = _data_node(spec, sources)
+    baseline = _baseline_node(spec, data, sources)
+    trains = {model.name: _train_node(spec, model, data, sources) for model in spec.models}
+    groups: list[ServeGroup] = []
+    for name, base, models in _group_by_base(spec.models, sources):
+        groups += _serve_groups(spec, name, base, models, (data, baseline), trains)
+    controls = tuple(
+        _control_variant(spec, control, data, baseline) for control in spec.judging.controls
+    )
+    served = tuple(variant for group in groups for variant in group.variants)
+    return Graph(
+        preflight=_preflight_node(spec, sources),
+        data=data,
+        baseline=baseline,
+        trains=tuple(trains.values()),
+        groups=tuple(groups),
+        variants=(*served, *controls),
+    )
+
+
+def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
+    config = PreflightConfig(
+        bases=tuple(dict.fromkeys(_base_of(model, sources) for model in spec.models)),
+        judges=spec.judges,
+        baseline=spec.baseline,
+        prompts=spec.prompts,
+        tools=spec.tools,
+    )
+    return Node(names.stage_key(StageKind.PREFLIGHT), StageKind.PREFLIGHT, config)
+
+
+def _data_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
+    places = [spec.prompts.uri or f"builtin:{spec.prompts.builtin}"]
+    for source in (spec.dataset.train, spec.dataset.eval):
+        places += [place for place in (source.uri, source.git and source.git.repository) if place]
+    config = DataConfig(
+        tools=spec.tools,
+        dataset=spec.dataset,
+        prompts=spec.prompts,
+        seed=spec.seed,
+        sources=_pick(sources, places),
+    )
+    return Node(names.stage_key(StageKind.DATA), StageKind.DATA, config)
+
+
+def _baseline_node(spec: BenchmarkRunSpec, data: Node, sources: Mapping[str, str]) -> Node:
+    stored = spec.baseline.completions
+    config = BaselineConfig(
+        data=data.output,
+        baseline=spec.baseline,
+        sources=_pick(sources, [stored.uri] if stored else []),
+    )
+    needs = (names.stage_key(StageKind.PREFLIGHT), data.key)
+    return Node(names.stage_key(StageKind.BASELINE), StageKind.BASELINE, config, needs)
+
+
+def _train_node(
+    spec: BenchmarkRunSpec, model: ModelSpec, data: Node, sources: Mapping[str, str]
+) -> Node:
+    config = TrainConfig(
+        data=data.output, base=_base_of(model, sources), tuning=model.tuning, seed=spec.seed
+    )
+    # The baseline comes first: it is cheap, and a broken one must show before a model is trained.
+    needs = tuple(
+        names.stage_key(kind) for kind in (StageKind.PREFLIGHT, StageKind.DATA, StageKind.BASELINE)
+    )
+    key = names.stage_key(StageKind.TRAIN, model.name)
+    return Node(key, StageKind.TRAIN, config, needs, model.name)
+
+
+def _serve_groups(  # noqa: PLR0913, PLR0917 - one call, each argument a part of the graph
+    spec: BenchmarkRunSpec,
+    name: str,
+    base: Base,
+    models: Sequence[ModelSpec],
+    inputs: tuple[Node, Node],
+    trains: Mapping[str, Node],
+) -> list[ServeGroup]:
+    """Return the servers of one base: adapters beside the base, each full checkpoint alone."""
+    untuned = names.untuned_variant(name)
+    with_base = any(model.evaluate_untuned is EvaluateUntuned.ENABLED for model in models)
+
+    def variant(model: ModelSpec) -> Variant:
+        return _model_variant(
+            spec, model, base, inputs, trains[model.name], untuned if with_base else None
+        )
+
+    adapters = [variant(each) for each in models if each.tuning.method is not TuningMethod.FULL]
+    beside = [*adapters]
+    if with_base:
+        beside.insert(0, _untuned_variant(spec, name, base, inputs, models[0].size_billions))
+    groups = [(name, beside)] if beside else []
+    groups += [
+        (each.name, [variant(each)]) for each in models if each.tuning.method is TuningMethod.FULL
+    ]
+    return [
+        ServeGroup(
+            key=names.stage_key(StageKind.SERVE, group),
+            base=base,
+            variants=tuple(variants),
+            batch_size=spec.generation.batch_size,
+            seed=spec.seed,
+        )
+        for group, variants in groups
+    ]
+
+
+def _model_variant(  # noqa: PLR0913, PLR0917 - one call, each argument a part of the graph
+    spec: BenchmarkRunSpec,
+    model: ModelSpec,
+    base: Base,
+    inputs: tuple[Node, Node],
+    train: Node,
+    untuned: str | None,
+) -> Variant:
+    completions = _generate_node(spec, model.name, base, inputs[0], train)
+    return Variant(
+        name=model.name,
+        kind=VariantKind.FINE_TUNED,
+        model=model.name,
+        completions=completions,
+        judge=_judge_node(spec, model.name, inputs, completions),
+        train=train,
+        size_billions=model.size_billions,
+        untuned=untuned,
+    )
+
+
+def _untuned_variant(
+    spec: BenchmarkRunSpec,
+    group: str,
+    base: Base,
+    inputs: tuple[Node, Node],
+    size_billions: str | None,
+) -> Variant:
+    name = names.untuned_variant(group)
+    completions = _generate_node(spec, name, base, inputs[0], None)
+    judge = _judge_node(spec, name, inputs, completions)
+    return Variant(
+        name, VariantKind.UNTUNED, group, completions, judge, size_billions=size_billions
+    )
+
+
+def _control_variant(spec: BenchmarkRunSpec, control: str, data: Node, baseline: Node) -> Variant:
+    name = names.control_variant(control)
+    config = ControlConfig.model_validate(
+        {"data": data.output, "baseline": baseline.output, "control": control}
+    )
+    key = names.stage_key(StageKind.CONTROL, name)
+    completions = Node(key, StageKind.CONTROL, config, (data.key, baseline.key))
+    judge = _judge_node(spec, name, (data, baseline), completions)
+    return Variant(name, VariantKind.CONTROL, name, completions, judge)
+
+
+def _generate_node(
+    spec: BenchmarkRunSpec, variant: str, base: Base, data: Node, train: Node | None
+) -> Node:
+    config = GenerateConfig(
+        data=data.output,
+        base=base,
+        checkpoint=train.output if train else None,
+        generation=spec.generation,
+        seed=spec.seed,
+    )
+    needs = (names.stage_key(StageKind.PREFLIGHT), data.key, *((train.key,) if train else ()))
+    key = names.stage_key(StageKind.GENERATE, variant)
+    return Node(key, StageKind.GENERATE, config, needs, variant)
+
+
+def _judge_node(
+    spec: BenchmarkRunSpec, variant: str, inputs: tuple[Node, Node], completions: Node
+) -> Node:
+    data, baseline = inputs
+    config = JudgeConfig(
+        data=data.output,
+        baseline=baseline.output,
+        completions=completions.output,
+        prompts=spec.prompts,
+        judges=spec.judges,
+        judging=spec.judging,
+    )
+    needs = (names.stage_key(StageKind.PREFLIGHT), baseline.key, completions.key)
+    key = names.stage_key(StageKind.JUDGE, variant)
+    model = variant if completions.kind is StageKind.GENERATE else None
+    return Node(key, StageKind.JUDGE, config, needs, model)
+
+
+def _base_of(model: ModelSpec, sources: Mapping[str, str]) -> Base:
+    return Base(
+        base=model.base,
+        revision=model.revision,
+        gguf_file=model.gguf_file,
+        fingerprint=sources.get(model.base),
+    )
+
+
+def _group_by_base(
+    models: Sequence[ModelSpec], sources: Mapping[str, str]
+) -> list[tuple[str, Base, list[ModelSpec]]]:
+    """Group models by base, each group with a readable name of its own."""
+    groups: dict[Base, list[ModelSpec]] = {}
+    for model in models:
+        groups.setdefault(_base_of(model, sources), []).append(model)
+    # A fully tuned model has a server of its own name, and every model is a variant.
+    servers = {model.name for model in models if model.tuning.method is TuningMethod.FULL}
+    variants = {model.name for model in models}
+    named: list[tuple[str, Base, list[ModelSpec]]] = []
+    for base, members in groups.items():
+        stem = names.base_slug(base.gguf_file or base.base)
+        name = next(
+            candidate
+            for candidate in itertools.chain(
+                [stem], (f"{stem}-{number}" for number in itertools.count(2))
+            )
+            if candidate not in servers and names.untuned_variant(candidate) not in variants
+        )
+        servers.add(name)
+        named.append((name, base, members))
+    return named
+
+
+def _pick(sources: Mapping[str, str], places: Iterable[str]) -> dict[str, str]:
+    return {place: sources[place] for place in places if place in sources}

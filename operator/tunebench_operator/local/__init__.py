@@ -1,0 +1,1 @@
+"""The local backend: the planner's children as processes on this machine."""

@@ -1,0 +1,103 @@
+"""Processes of a run: start them, stop them, and leave none behind.
+
+Every child carries the run's folder in its environment. Whatever is found with that mark, and all
+that descends from it, belongs to the run: that is how the processes which Ray starts are found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import psutil
+
+RUN_MARK = "TUNEBENCH_RUN_DIR"
+STOP_GRACE_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+
+
+def start_child(command: Sequence[str], *, run_dir: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, so that Ctrl-C reaches the supervisor alone."""
+    # Without bytecode files every Ray worker would compile all that it imports anew.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {RUN_MARK: str(run_dir), "PYTHONUNBUFFERED": "1"}
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def start_guard(run_dir: Path) -> subprocess.Popen[bytes]:
+    """Start the process that outlives a killed supervisor and then clears the run's processes.
+
+    Its standard input is a pipe that closes with the supervisor, however that one ends.
+    """
+    command = [sys.executable, "-m", "tunebench_operator.local.guard", str(run_dir)]
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command, stdin=subprocess.PIPE, start_new_session=True
+    )
+
+
+def stop_child(process: subprocess.Popen[bytes]) -> None:
+    """Ask a child to end, then end it and all that it started."""
+    family = _with_descendants([process.pid])
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    kill_all(family)
+
+
+def kill_marked(run_dir: Path) -> int:
+    """Kill every process of the run and return how many there were."""
+    return kill_all(_with_descendants(_marked(run_dir)))
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> int:
+    """Kill processes and wait until they are gone; return how many were still alive."""
+    alive = [process for process in processes if process.is_running()]
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=STOP_GRACE_SECONDS)
+    return len(alive)
+
+
+def wait_for_end(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Wait until all have ended, but no longer than `seconds`."""
+    deadline = time.monotonic() + seconds
+    while any(each.poll() is None for each in processes) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+def _marked(run_dir: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(RUN_MARK) == str(run_dir) and process.pid != os.getpid():
+                found.append(process.pid)
+    return found
+
+
+def _with_descendants(pids: Iterable[int]) -> list[psutil.Process]:
+    family: dict[int, psutil.Process] = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            family[pid] = process
+            family |= {each.pid: each for each in process.children(recursive=True)}
+    return list(family.values())

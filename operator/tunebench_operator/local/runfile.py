@@ -1,0 +1,165 @@
+"""Reads a run from a YAML file: paths made absolute, and digests of what it points to."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from tunebench_api.errors import InvalidRunError, Problem
+from tunebench_api.v1alpha1 import BenchmarkRun
+from tunebench_api.validation import parse_run
+from tunebench_operator.errors import UserError
+
+PACKAGE_SCHEME = "package://"
+_GIT_TIMEOUT_SECONDS = 60
+
+
+def load_run(path: Path) -> BenchmarkRun:
+    """Return the run that a file holds; relative paths are made absolute from its folder.
+
+    Raises:
+        UserError: The file cannot be read or is no YAML.
+        InvalidRunError: A field must change.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"`{path}` must be a readable YAML file: {error}"
+        raise UserError(msg) from error
+    except yaml.YAMLError as error:
+        msg = f"`{path}` must hold one YAML document: {error}"
+        raise UserError(msg) from error
+    return resolve_paths(parse_run(raw), path.resolve().parent)
+
+
+def resolve_paths(run: BenchmarkRun, folder: Path) -> BenchmarkRun:
+    """Return the run with every relative path made absolute from `folder`."""
+    wire = run.to_wire()
+    for holder, key, _ in _places(wire["spec"]):
+        holder[key] = _absolute(holder[key], folder)
+    for model in wire["spec"]["models"]:
+        if model["base"].startswith((".", "/", "file://")):
+            model["base"] = _absolute(model["base"], folder)
+    return BenchmarkRun.from_wire(wire)
+
+
+def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
+    """Return a digest for everything on this machine that the spec points to, by URI.
+
+    Raises:
+        InvalidRunError: A file, folder or repository is absent; names the fields.
+    """
+    wire = run.to_wire()["spec"]
+    digests: dict[str, str] = {}
+    problems: list[Problem] = []
+    for holder, key, field in _places(wire):
+        place = holder[key]
+        digest = _digest_git(place, holder) if key == "repository" else _digest_path(Path(place))
+        if digest is None:
+            what = "a git repository" if key == "repository" else "a file or folder"
+            problems.append(Problem(field, f"must name {what} that exists, got {place}"))
+        else:
+            digests[place] = digest
+    builtin = wire["prompts"].get("builtin")
+    if builtin:
+        digest = _digest_path(prompts_dir / builtin)
+        if digest is None:
+            have = ", ".join(sorted(each.name for each in prompts_dir.glob("*/")))
+            msg = f"must be one of {have}, got {builtin}"
+            problems.append(Problem("spec.prompts.builtin", msg))
+        else:
+            digests[f"builtin:{builtin}"] = digest
+    if problems:
+        raise InvalidRunError(tuple(problems))
+    return digests | _digest_bases(wire["models"])
+
+
+def _places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Yield every field that holds a path: its holder, its key and its name."""
+    for split in ("train", "eval"):
+        source = spec["dataset"][split]
+        if "uri" in source:
+            yield source, "uri", f"spec.dataset.{split}.uri"
+        if "git" in source:
+            yield source["git"], "repository", f"spec.dataset.{split}.git.repository"
+    if "uri" in spec["prompts"]:
+        yield spec["prompts"], "uri", "spec.prompts.uri"
+    if "completions" in spec["baseline"]:
+        yield spec["baseline"]["completions"], "uri", "spec.baseline.completions.uri"
+
+
+def _absolute(place: str, folder: Path) -> str:
+    parts = urlsplit(place)
+    if parts.scheme == "file":
+        return parts.path
+    if parts.scheme or place.startswith("git@"):
+        return place
+    return str((folder / Path(place).expanduser()).resolve())
+
+
+def _digest_path(path: Path) -> str | None:
+    """Return a digest over a file, or over all files of a folder and their names."""
+    if path.is_file():
+        return _digest_file(path)
+    if not path.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        digest.update(f"{file.relative_to(path)}\0{_digest_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_git(place: str, source: dict[str, Any]) -> str | None:
+    """Return the commit that `ref` names; a clone URL is its own digest until it is cloned."""
+    if "://" in place or place.startswith("git@"):
+        return place
+    ref = source.get("ref", "HEAD")
+    command = ["git", "-C", place, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}"]
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed program, no shell, options ended before the ref
+            command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_SECONDS, check=False
+        )
+    except OSError as error:
+        msg = f"`git` must be installed to read `{place}`: {error}"
+        raise UserError(msg) from error
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _digest_bases(models: list[dict[str, Any]]) -> dict[str, str]:
+    """Return fingerprints of local bases: names, sizes and times of their files.
+
+    The content is not read, because weights have gigabytes; the jobs check it where it counts.
+    """
+    places = {model["base"] for model in models}
+    found = {place: _base_folder(place) for place in places}
+    return {place: _fingerprint(folder) for place, folder in found.items() if folder}
+
+
+def _base_folder(place: str) -> Path | None:
+    if place.startswith(PACKAGE_SCHEME):
+        package = place.removeprefix(PACKAGE_SCHEME).split("/")[0]
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        return Path(spec.origin).parent if spec and spec.origin else None
+    folder = Path(place)
+    return folder if folder.is_dir() else None
+
+
+def _fingerprint(folder: Path) -> str:
+    lines = [
+        f"{file.relative_to(folder)}\0{file.stat().st_size}"
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.suffix != ".pyc"
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

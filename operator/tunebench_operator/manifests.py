@@ -1,0 +1,60 @@
+"""Writes the generated manifests: `python -m tunebench_operator.manifests [--check]`.
+
+Exit codes: 0 written, or up to date; 1 with `--check`, a file differs from the types.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from tunebench_api.crd import PLURAL, build_crd
+from tunebench_api.v1alpha1 import API_GROUP
+
+CRD_FILE = Path("crds") / f"{API_GROUP}_{PLURAL}.yaml"
+
+_HEADER = "# Generated from operator/tunebench_api by `make manifests`; edit the types instead.\n"
+
+
+def build_crd_text() -> str:
+    """Build the CRD as YAML, byte for byte what the repository holds."""
+    document = yaml.safe_dump(build_crd(), sort_keys=False, allow_unicode=True, width=100)
+    return _HEADER + document
+
+
+def save_manifests(folder: Path) -> None:
+    """Write every generated manifest below a folder."""
+    path = folder / CRD_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(build_crd_text(), encoding="utf-8")
+
+
+def is_current(folder: Path) -> bool:
+    """Return whether the manifests below a folder are those of the types."""
+    path = folder / CRD_FILE
+    return path.is_file() and path.read_text(encoding="utf-8") == build_crd_text()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check the manifests, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("manifests"), help="where they lie")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
+    options = parser.parse_args(arguments)
+    if not options.check:
+        save_manifests(options.folder)
+        return 0
+    if is_current(options.folder):
+        return 0
+    sys.stderr.write(
+        f"`{options.folder / CRD_FILE}` must equal the types: run `make manifests` and commit it\n"
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What is known about a run's children: the planner's only input beside the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from tunebench_api.contract import Progress, ResultState, StageResult
+from tunebench_api.v1alpha1 import BenchmarkRunStatus
+from tunebench_operator import reasons
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One child that was started for a stage; without a result it still runs."""
+
+    number: int
+    progress: Progress = field(default_factory=Progress)
+    result: StageResult | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the child has not ended."""
+        return self.result is None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the child did its work."""
+        return self.result is not None and self.result.state is ResultState.SUCCEEDED
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the child was stopped from outside, which is no failure of the stage."""
+        return self.result is not None and self.result.reason == reasons.INTERRUPTED
+
+    @property
+    def failed(self) -> bool:
+        """Whether the child tried and could not."""
+        return not (self.running or self.succeeded or self.interrupted)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When the child ended, if it has and said so."""
+        text = self.result.finished_at if self.result else ""
+        return datetime.fromisoformat(text) if text else None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Attempts by stage key and digest, oldest first, and results that lie in the store."""
+
+    attempts: Mapping[tuple[str, str], tuple[Attempt, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    # Results by output folder (`data/<digest>`), whichever run computed them.
+    stored: Mapping[str, StageResult] = field(default_factory=lambda: MappingProxyType({}))
+    # Digests of what the spec points to, by URI.
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    previous: BenchmarkRunStatus | None = None
+
+    def attempts_of(self, key: str, digest: str) -> tuple[Attempt, ...]:
+        """Return the attempts of a stage, oldest first."""
+        return self.attempts.get((key, digest), ())

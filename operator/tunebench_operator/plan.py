@@ -1,0 +1,274 @@
+"""The planner: what should run now, and what users see. Pure; both backends obey it.
+
+`plan` looks at the whole run each time and never at which event came, so a restart at any moment
+continues where the attempts and the stored results say it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tunebench_api.contract import (
+    AnyStageConfig,
+    FailedModel,
+    ScoreConfig,
+    ScoredVariant,
+    StageKind,
+    VariantKind,
+)
+from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
+from tunebench_operator import names, reasons
+from tunebench_operator.graph import Graph, Node, ServeGroup, Variant, build_graph
+from tunebench_operator.observed import Observed
+from tunebench_operator.stage_state import StageState, State, decide_stage, skip
+from tunebench_operator.status import Decisions, build_status
+
+
+@dataclass(frozen=True)
+class Child:
+    """One attempt of one stage that should be running."""
+
+    name: str
+    key: str
+    kind: StageKind
+    digest: str
+    output: str
+    attempt: int
+    config: AnyStageConfig
+    endpoint: str | None = None
+    served_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What should run, what users see, and when to look again if nothing happens."""
+
+    desired: tuple[Child, ...]
+    status: BenchmarkRunStatus
+    finished: bool
+    wake_at: datetime | None
+
+
+def plan(run: BenchmarkRun, observed: Observed, *, now: datetime) -> Plan:
+    """Decide what should run now.
+
+    The same arguments give the same plan; a plan carried out twice changes nothing.
+    """
+    graph = build_graph(run, observed.sources)
+    planner = _Planner(run, observed, graph, now)
+    states = planner.decide()
+    desired = () if run.spec.suspend else planner.build_desired(states)
+    score = states.get(names.stage_key(StageKind.SCORE))
+    decisions = Decisions(run, graph, states, score, observed.previous, now)
+    finished = all(state.state.ended for state in states.values()) and not desired
+    wakes = [state.wake_at for state in states.values() if state.wake_at and state.wake_at > now]
+    return Plan(desired, build_status(decisions), finished, min(wakes, default=None))
+
+
+@dataclass(frozen=True)
+class _Planner:
+    run: BenchmarkRun
+    observed: Observed
+    graph: Graph
+    now: datetime
+
+    def decide(self) -> dict[str, StageState]:
+        """Decide every stage in the order of the flow."""
+        states: dict[str, StageState] = {}
+        graph = self.graph
+        for node in (graph.preflight, graph.data, graph.baseline, *graph.trains):
+            states[node.key] = self._decide(node, states)
+        states |= self._limit_training(states)
+        for group in graph.groups:
+            self._decide_group(group, states)
+        for variant in graph.variants:
+            if variant.kind is VariantKind.CONTROL:
+                states[variant.completions.key] = self._decide(variant.completions, states)
+            states[variant.judge.key] = self._decide(variant.judge, states)
+        states[graph.preflight.key] = self._spare_preflight(states)
+        score = self._decide_score(states)
+        states[score.node.key] = score
+        return states
+
+    def build_desired(self, states: Mapping[str, StageState]) -> tuple[Child, ...]:
+        """Build the children of all stages that run or are ready to."""
+        wanted = [state for state in states.values() if state.state in {State.READY, State.RUNNING}]
+        served = {
+            variant.completions.key: (group, variant)
+            for group in self.graph.groups
+            for variant in group.variants
+        }
+        return tuple(_build_child(state, states, served.get(state.node.key)) for state in wanted)
+
+    def _decide(self, node: Node, states: Mapping[str, StageState]) -> StageState:
+        needed = [states[key] for key in node.needs]
+        return decide_stage(
+            node, self.observed, needed, retries=self.run.spec.retries, now=self.now
+        )
+
+    def _limit_training(self, states: Mapping[str, StageState]) -> dict[str, StageState]:
+        """Hold back trainings that are ready beyond `parallelism`."""
+        trains = [states[node.key] for node in self.graph.trains]
+        running = sum(state.state is State.RUNNING for state in trains)
+        free = self.run.spec.parallelism - running
+        ready = [state for state in trains if state.state is State.READY]
+        message = f"`spec.parallelism` is {self.run.spec.parallelism}"
+        return {
+            state.node.key: replace(
+                state,
+                state=State.PENDING,
+                reason=reasons.WAITING_FOR_SLOT,
+                message=message,
+                attempt=state.attempt - 1,
+            )
+            for state in ready[max(free, 0) :]
+        }
+
+    def _decide_group(self, group: ServeGroup, states: dict[str, StageState]) -> None:
+        """Decide a server and the generations that ask it.
+
+        The server starts when all trainings of its base have ended, because it is told its
+        adapters once, and goes when no generation is left.
+        """
+        for variant in group.variants:
+            states[variant.completions.key] = self._decide(variant.completions, states)
+        trains = [states[each.train.key] for each in group.variants if each.train]
+        pending = [
+            states[variant.completions.key]
+            for variant in group.variants
+            if not states[variant.completions.key].state.ended
+        ]
+        training = [state.node.key for state in trains if not state.state.ended]
+        if training:
+            for state in pending:
+                states[state.node.key] = _hold_back(state, training)
+            return
+        servable = [
+            variant
+            for variant in group.variants
+            if variant.train is None or states[variant.train.key].state is State.SUCCEEDED
+        ]
+        if not pending:
+            return
+        server = self._decide(group.build_node(servable), states)
+        if any(state.reason != reasons.WAITING for state in pending):
+            states[server.node.key] = server
+        for state in pending:
+            states[state.node.key] = _await_server(state, server)
+
+    def _spare_preflight(self, states: Mapping[str, StageState]) -> StageState:
+        """Skip the preflight when everything that it protects is done already."""
+        preflight = states[self.graph.preflight.key]
+        protected = [
+            state for state in states.values() if self.graph.preflight.key in state.node.needs
+        ]
+        if preflight.state is State.READY and all(
+            state.state is State.SUCCEEDED for state in protected
+        ):
+            return replace(preflight, state=State.SUCCEEDED, reason=reasons.SUCCEEDED, attempt=0)
+        return preflight
+
+    def _decide_score(self, states: Mapping[str, StageState]) -> StageState:
+        judged = [(variant, states[variant.judge.key]) for variant in self.graph.variants]
+        node = Node(names.stage_key(StageKind.SCORE), StageKind.SCORE, self._score_config(states))
+        waiting = [state.node.key for _, state in judged if not state.state.ended]
+        if waiting:
+            message = f"waits for {', '.join(waiting)}"
+            return StageState(node, State.PENDING, reasons.WAITING, message)
+        models = [state for variant, state in judged if variant.kind is not VariantKind.CONTROL]
+        if all(state.state is not State.SUCCEEDED for state in models):
+            return skip(node, models[0])
+        return decide_stage(node, self.observed, (), retries=self.run.spec.retries, now=self.now)
+
+    def _score_config(self, states: Mapping[str, StageState]) -> ScoreConfig:
+        spec, graph = self.run.spec, self.graph
+        scored = [
+            variant
+            for variant in graph.variants
+            if states[variant.judge.key].state is State.SUCCEEDED
+        ]
+        present = {variant.name for variant in scored}
+        failed = [
+            FailedModel(name=variant.name, reason=cause.reason, message=cause.message)
+            for variant in graph.variants
+            for cause in [find_cause(variant, states)]
+            if cause is not None
+        ]
+        return ScoreConfig(
+            run=self.run.metadata.name,
+            data=graph.data.output,
+            baseline=graph.baseline.output,
+            baseline_spec=spec.baseline,
+            teacher_family=spec.dataset.teacher_family,
+            judges=spec.judges,
+            judging=spec.judging,
+            statistics=spec.statistics,
+            variants=tuple(_build_scored(variant, present) for variant in scored),
+            failed=tuple(failed),
+            seed=spec.seed,
+        )
+
+
+def find_cause(variant: Variant, states: Mapping[str, StageState]) -> StageState | None:
+    """Return the stage whose failure keeps a variant out of the leaderboard."""
+    nodes: Sequence[Node | None] = (variant.train, variant.completions, variant.judge)
+    own = [states[node.key] for node in nodes if node]
+    failed = [state for state in own if state.state is State.FAILED]
+    skipped = [state for state in own if state.state is State.SKIPPED]
+    return next(iter(failed or skipped), None)
+
+
+def _await_server(generate: StageState, server: StageState) -> StageState:
+    """Let a generation wait until its server answers, or fail with it."""
+    if server.state in {State.FAILED, State.SKIPPED} and generate.state is not State.RUNNING:
+        return skip(generate.node, server)
+    answers = server.state is State.RUNNING and server.progress.endpoint
+    return generate if answers else _hold_back(generate, [server.node.key])
+
+
+def _hold_back(state: StageState, awaited: Sequence[str]) -> StageState:
+    """Let a stage that is ready wait for others."""
+    if state.state is not State.READY:
+        return state
+    return replace(
+        state,
+        state=State.PENDING,
+        reason=reasons.WAITING,
+        message=f"waits for {', '.join(awaited)}",
+        attempt=state.attempt - 1,
+    )
+
+
+def _build_child(
+    state: StageState,
+    states: Mapping[str, StageState],
+    served: tuple[ServeGroup, Variant] | None,
+) -> Child:
+    node = state.node
+    server = states.get(served[0].key) if served else None
+    return Child(
+        name=names.child_name(node.key, node.digest, state.attempt),
+        key=node.key,
+        kind=node.kind,
+        digest=node.digest,
+        output=node.output,
+        attempt=state.attempt,
+        config=node.config,
+        endpoint=server.progress.endpoint if server else None,
+        served_name=served[1].name if served else None,
+    )
+
+
+def _build_scored(variant: Variant, present: set[str]) -> ScoredVariant:
+    return ScoredVariant(
+        name=variant.name,
+        model=variant.model,
+        kind=variant.kind,
+        size_billions=variant.size_billions,
+        completions=variant.completions.output,
+        judge=variant.judge.output,
+        untuned=variant.untuned if variant.untuned in present else None,
+        train=variant.train.output if variant.train else None,
+    )

@@ -1,0 +1,20 @@
+"""Every reason that a condition or a stage can have, and what follows from it."""
+
+from __future__ import annotations
+
+PENDING = "Pending"
+RUNNING = "Running"
+SUCCEEDED = "Succeeded"
+PARTIALLY_SUCCEEDED = "PartiallySucceeded"
+FAILED = "Failed"
+SUSPENDED = "Suspended"
+WAITING = "WaitingForOtherStages"
+WAITING_FOR_SLOT = "WaitingForTrainingSlot"
+RETRYING = "Retrying"
+UPSTREAM_FAILED = "UpstreamFailed"
+ALL_MODELS_FAILED = "AllModelsFailed"
+
+# How an attempt ended that wrote no result of its own.
+INTERRUPTED = "Interrupted"
+CRASHED = "Crashed"
+KILLED = "Killed"

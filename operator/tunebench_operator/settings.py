@@ -1,0 +1,30 @@
+"""What the environment says, read once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+DEFAULT_STORE = Path("runs")
+
+
+class Settings(BaseModel):
+    """Places that a command needs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    # Folder of the builtin prompt sets: beside the packages in a checkout, set in an image.
+    prompts_dir: Path
+    store: Path = DEFAULT_STORE
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read TUNEBENCH_PROMPTS_DIR and TUNEBENCH_STORE."""
+    checkout = Path(__file__).resolve().parents[2]
+    return Settings(
+        prompts_dir=Path(environment.get("TUNEBENCH_PROMPTS_DIR", checkout / "prompts")),
+        store=Path(environment.get("TUNEBENCH_STORE", DEFAULT_STORE)),
+    )

@@ -1,0 +1,216 @@
+"""What users see of a run: built from the planner's decisions, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tunebench_api.contract import StageKind, VariantKind
+from tunebench_api.v1alpha1 import (
+    BenchmarkRun,
+    BenchmarkRunStatus,
+    Condition,
+    ConditionStatus,
+    JudgeStatus,
+    LeaderboardRow,
+    ModelStatus,
+    StageStatus,
+    Summary,
+)
+from tunebench_operator import names, reasons
+from tunebench_operator.graph import Graph, Node, Variant
+from tunebench_operator.stage_state import StageState, State
+
+MAX_MESSAGE = 1024
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """All that the status is built from."""
+
+    run: BenchmarkRun
+    graph: Graph
+    states: Mapping[str, StageState]
+    score: StageState | None
+    previous: BenchmarkRunStatus | None
+    now: datetime
+
+
+def build_status(decisions: Decisions) -> BenchmarkRunStatus:
+    """Build the whole status; times change only when what they date does."""
+    score = decisions.score
+    result = score.result if score and score.state is State.SUCCEEDED else None
+    facts = result.summary if result else {}
+    previous = decisions.previous
+    models = tuple(_model_status(model.name, decisions) for model in decisions.run.spec.models)
+    done = sum(model.stage == "Done" for model in models)
+    return BenchmarkRunStatus(
+        observed_generation=decisions.run.metadata.generation,
+        conditions=_conditions(decisions),
+        summary=Summary(
+            models=f"{done}/{len(models)}",
+            best=facts.get("best", ""),
+            win_rate=facts.get("winRate", ""),
+            judges=", ".join(judge.name for judge in decisions.run.spec.judges)[:256],
+        ),
+        stages=tuple(_stage_status(state) for state in decisions.states.values()),
+        models=models,
+        leaderboard=tuple(LeaderboardRow.from_wire(row) for row in facts.get("leaderboard", ())),
+        judges=tuple(JudgeStatus.from_wire(row) for row in facts.get("judges", ())),
+        results=score.node.output if score and result else "",
+        start_time=(previous and previous.start_time) or _rfc3339(decisions.now),
+        completion_time=result.finished_at if result else "",
+    )
+
+
+def _stage_status(state: StageState) -> StageStatus:
+    shown = State.PENDING if state.state is State.READY else state.state
+    return StageStatus(
+        name=state.node.key,
+        state=shown,
+        reason=state.reason,
+        message=state.message[:MAX_MESSAGE],
+        attempt=state.attempt,
+        retryable=bool(state.result and state.result.retryable),
+        digest=state.node.digest,
+    )
+
+
+def _model_status(name: str, decisions: Decisions) -> ModelStatus:
+    variant = next(each for each in decisions.graph.variants if each.name == name)
+    shown = _shown_stage(variant, decisions)
+    progress = shown.progress
+    train = decisions.states[variant.train.key] if variant.train else None
+    done = shown.state is State.SUCCEEDED
+    failed = shown.state in {State.FAILED, State.SKIPPED}
+    checkpoint = progress.checkpoint
+    if train and train.state is State.SUCCEEDED:
+        checkpoint = f"{train.node.output}/checkpoint"
+    return ModelStatus(
+        name=name,
+        stage="Done" if done else "Failed" if failed else shown.node.kind.capitalize(),
+        percent=100 if done else progress.percent,
+        loss=progress.loss,
+        eta_seconds=progress.eta_seconds,
+        tokens_per_second=progress.tokens_per_second,
+        step=progress.step,
+        attempt=shown.attempt,
+        checkpoint=checkpoint,
+        reason=shown.reason,
+        message=shown.message[:MAX_MESSAGE],
+    )
+
+
+def _shown_stage(variant: Variant, decisions: Decisions) -> StageState:
+    """Return the stage that tells most about a model: what failed, runs, or comes next."""
+    states, graph = decisions.states, decisions.graph
+    server = next(group.key for group in graph.groups if variant in group.variants)
+    keys = [
+        graph.preflight.key,
+        graph.data.key,
+        graph.baseline.key,
+        *(node.key for node in (variant.train, variant.completions, variant.judge) if node),
+    ]
+    chain = [states[key] for key in keys]
+    failed = next((state for state in chain if state.state is State.FAILED), None)
+    shown = failed or next(
+        (state for state in chain if state.state is not State.SUCCEEDED), chain[-1]
+    )
+    serving = states.get(server)
+    if shown.node.kind is StageKind.GENERATE and shown.state is State.PENDING and serving:
+        return serving
+    return shown
+
+
+def _conditions(decisions: Decisions) -> tuple[Condition, ...]:
+    graph, states = decisions.graph, decisions.states
+    by_stage: dict[str, Iterable[Node | None]] = {
+        "DataReady": [graph.data],
+        "BaselineReady": [graph.baseline],
+        "Trained": graph.trains,
+        "Generated": [variant.completions for variant in graph.variants],
+        "Judged": [variant.judge for variant in graph.variants],
+    }
+    drafts = [_summary_condition(decisions)]
+    drafts += [
+        _stage_condition(kind, [states[node.key] for node in nodes if node])
+        for kind, nodes in by_stage.items()
+    ]
+    return tuple(_date(draft, decisions) for draft in drafts)
+
+
+def _stage_condition(kind: str, states: list[StageState]) -> Condition:
+    failed = [state for state in states if state.state in {State.FAILED, State.SKIPPED}]
+    done = sum(state.state is State.SUCCEEDED for state in states)
+    counts = f"{done} of {len(states)} done"
+    if done == len(states):
+        return Condition(
+            type=kind, status=ConditionStatus.TRUE, reason=reasons.SUCCEEDED, message=counts
+        )
+    if failed:
+        message = f"{counts}; {failed[0].node.key}: {failed[0].message}"[:MAX_MESSAGE]
+        return Condition(
+            type=kind, status=ConditionStatus.FALSE, reason=failed[0].reason, message=message
+        )
+    running = any(state.state is State.RUNNING for state in states)
+    reason = reasons.RUNNING if running else reasons.PENDING
+    return Condition(type=kind, status=ConditionStatus.UNKNOWN, reason=reason, message=counts)
+
+
+def _summary_condition(decisions: Decisions) -> Condition:
+    status, reason, message = _summarise(decisions)
+    return Condition(
+        type=names.SUCCEEDED, status=status, reason=reason, message=message[:MAX_MESSAGE]
+    )
+
+
+def _summarise(decisions: Decisions) -> tuple[ConditionStatus, str, str]:
+    states = list(decisions.states.values())
+    score = decisions.score
+    failed = [state for state in states if state.state is State.FAILED]
+    first = f"{failed[0].node.key}: {failed[0].message}" if failed else ""
+    if score and score.state is State.SUCCEEDED:
+        missing = _models_without_row(decisions)
+        if missing:
+            message = f"no result for {', '.join(missing)}; {first}"
+            return ConditionStatus.TRUE, reasons.PARTIALLY_SUCCEEDED, message
+        return ConditionStatus.TRUE, reasons.SUCCEEDED, score.message
+    if all(state.state.ended for state in states) and score and failed:
+        models = {state.node.model for state in failed}
+        reason = reasons.ALL_MODELS_FAILED if None not in models else failed[0].reason
+        return ConditionStatus.FALSE, reason, first
+    if decisions.run.spec.suspend:
+        message = "set `spec.suspend` to false to continue"
+        return ConditionStatus.UNKNOWN, reasons.SUSPENDED, message
+    running = [state.node.key for state in states if state.state is State.RUNNING]
+    message = f"running {', '.join(running)}" if running else "nothing runs yet"
+    reason = reasons.RUNNING if running else reasons.PENDING
+    return ConditionStatus.UNKNOWN, reason, message
+
+
+def _models_without_row(decisions: Decisions) -> list[str]:
+    return [
+        variant.name
+        for variant in decisions.graph.variants
+        if variant.kind is not VariantKind.CONTROL
+        and decisions.states[variant.judge.key].state is not State.SUCCEEDED
+    ]
+
+
+def _date(draft: Condition, decisions: Decisions) -> Condition:
+    """Keep the time of the last transition unless the condition's status changes now."""
+    earlier = decisions.previous.conditions if decisions.previous else ()
+    same = next(
+        (each for each in earlier if each.type == draft.type and each.status == draft.status), None
+    )
+    return draft.model_copy(
+        update={
+            "observed_generation": decisions.run.metadata.generation,
+            "last_transition_time": same.last_transition_time if same else _rfc3339(decisions.now),
+        }
+    )
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

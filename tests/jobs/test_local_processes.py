@@ -1,0 +1,95 @@
+"""Processes of the local backend: none outlives its run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from tunebench_operator.local.processes import kill_marked, start_child, stop_child
+
+# A child with a grandchild that has left the session, as Ray's processes do.
+FAMILY = (
+    "import subprocess, sys, time;"
+    "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+    " start_new_session=True);"
+    "print(p.pid, flush=True); time.sleep(600)"
+)
+# A supervisor that starts the guard and a child, says the child's id and waits to be killed.
+SUPERVISOR = (
+    "import sys, time; from pathlib import Path;"
+    "from tunebench_operator.local.processes import start_child, start_guard;"
+    "run = Path(sys.argv[1]); guard = start_guard(run);"
+    "child = start_child([sys.executable, '-c', sys.argv[2]], run_dir=run, log=run / 'log');"
+    "print(child.pid, flush=True); time.sleep(600)"
+)
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    """Poll until no process of `pids` lives, or fail after 20 seconds."""
+    deadline = time.monotonic() + 20
+    while any(_lives(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"processes {pids} must end"
+        time.sleep(0.05)
+
+
+def wait_for_pid(log: Path) -> int:
+    """Poll until the child has written the id of its own child."""
+    deadline = time.monotonic() + 20
+    while not (log.exists() and log.read_text().strip().isdigit()):
+        assert time.monotonic() < deadline, "the child must say the id of its child"
+        time.sleep(0.05)
+    return int(log.read_text())
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_stopping_a_child_takes_its_family(tmp_path: Path) -> None:
+    """A stopped child leaves no process, even where one has a session of its own."""
+    log = tmp_path / "log"
+    child = start_child([sys.executable, "-c", FAMILY], run_dir=tmp_path, log=log)
+    grandchild = wait_for_pid(log)
+
+    stop_child(child)
+
+    wait_until_gone([child.pid, grandchild])
+
+
+def test_an_orphan_is_found_by_its_mark(tmp_path: Path) -> None:
+    """What a killed supervisor left is found at the next start, and nothing else is touched."""
+    other = tmp_path / "other"
+    other.mkdir()
+    log = tmp_path / "log"
+    child = start_child([sys.executable, "-c", FAMILY], run_dir=tmp_path, log=log)
+    stranger = start_child([sys.executable, "-c", FAMILY], run_dir=other, log=other / "log")
+    grandchild = wait_for_pid(log)
+
+    killed = kill_marked(tmp_path)
+
+    child.wait()
+    wait_until_gone([child.pid, grandchild])
+    assert killed == 2
+    assert stranger.poll() is None
+    stop_child(stranger)
+
+
+def test_a_killed_supervisor_leaves_no_process(tmp_path: Path) -> None:
+    """`kill -9` of the supervisor ends its children and their children at once."""
+    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), FAMILY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        child = int(supervisor.stdout.readline())
+        grandchild = wait_for_pid(tmp_path / "log")
+        os.kill(supervisor.pid, signal.SIGKILL)
+
+    wait_until_gone([child, grandchild])

@@ -1,0 +1,343 @@
+"""The planner, carried out by a simulated cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from make_run import make_run
+
+from tunebench_api.contract import Progress, ResultState, ScoreConfig, StageKind, StageResult
+from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
+from tunebench_operator import reasons
+from tunebench_operator.observed import Attempt, Observed
+from tunebench_operator.plan import Child, Plan, plan
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class World:
+    """A cluster that does what a plan says, and fails what a test says."""
+
+    run: BenchmarkRun
+    now: datetime = START
+    children: dict[str, Child] = field(default_factory=dict)
+    attempts: dict[tuple[str, str], list[Attempt]] = field(default_factory=dict)
+    stored: dict[str, StageResult] = field(default_factory=dict)
+    status: BenchmarkRunStatus | None = None
+    started: list[Child] = field(default_factory=list)
+
+    def step(self) -> Plan:
+        """Observe, plan, apply and report once."""
+        observed = Observed(
+            {key: tuple(found) for key, found in self.attempts.items()},
+            dict(self.stored),
+            previous=self.status,
+        )
+        result = plan(self.run, observed, now=self.now)
+        wanted = {child.name: child for child in result.desired}
+        for name in [name for name in self.children if name not in wanted]:
+            self.end(name, state=ResultState.SUCCEEDED, stored=False)
+        for name, child in wanted.items():
+            if name not in self.children:
+                self._start(child)
+        self.status = result.status
+        return result
+
+    def end(
+        self,
+        name: str,
+        *,
+        state: ResultState = ResultState.SUCCEEDED,
+        reason: str = "Succeeded",
+        retryable: bool = False,
+        stored: bool = True,
+    ) -> None:
+        """Let a child end."""
+        child = self.children.pop(name)
+        result = StageResult(
+            state=state,
+            reason=reason,
+            message=f"{child.key} ended",
+            retryable=retryable,
+            finished_at=self.now.isoformat(),
+        )
+        self.attempts[child.key, child.digest][-1] = Attempt(child.attempt, result=result)
+        if state is ResultState.SUCCEEDED and stored and child.kind is not StageKind.SERVE:
+            self.stored[child.output] = result
+
+    def answer(self) -> None:
+        """Let every server answer."""
+        for child in self.children.values():
+            if child.kind is StageKind.SERVE:
+                progress = Progress(endpoint="http://127.0.0.1:1/v1")
+                self.attempts[child.key, child.digest][-1] = Attempt(child.attempt, progress)
+
+    def interrupt(self) -> None:
+        """Kill the supervisor with everything that runs, and start it again."""
+        for name in list(self.children):
+            self.end(name, state=ResultState.FAILED, reason=reasons.INTERRUPTED, retryable=True)
+
+    def workers(self) -> list[str]:
+        """Return the children that end by themselves."""
+        return [name for name, child in self.children.items() if child.kind is not StageKind.SERVE]
+
+    def _start(self, child: Child) -> None:
+        assert child.output not in self.stored or child.kind is StageKind.PREFLIGHT
+        assert child.key not in {other.key for other in self.children.values()}
+        if child.kind is StageKind.GENERATE:
+            assert child.endpoint, "a generation needs a server that answers"
+        self.children[child.name] = child
+        self.started.append(child)
+        self.attempts.setdefault((child.key, child.digest), []).append(Attempt(child.attempt))
+
+
+def finish(world: World) -> Plan:
+    """Let everything that runs succeed until the run is over."""
+    for _ in range(200):
+        result = world.step()
+        if result.finished:
+            return result
+        world.answer()
+        for name in world.workers():
+            world.end(name)
+        if result.wake_at and not world.children:
+            world.now = max(world.now, result.wake_at)
+    msg = "the run must end"
+    raise AssertionError(msg)
+
+
+def reason_of(result: Plan) -> str:
+    """Return the reason of the condition that sums up."""
+    return next(each.reason for each in result.status.conditions if each.type == "Succeeded")
+
+
+def models(*names: str, **fields: Any) -> list[dict[str, Any]]:
+    """Return models, each on a base of its own."""
+    return [{"name": name, "base": f"acme/{name}", **fields} for name in names]
+
+
+def test_a_run_starts_every_stage_once_in_the_order_of_the_flow() -> None:
+    """Nothing is started before what it needs has succeeded."""
+    world = World(make_run())
+
+    result = finish(world)
+
+    assert reason_of(result) == reasons.SUCCEEDED
+    assert [child.key for child in world.started if "control" not in child.key] == [
+        "preflight", "data", "baseline", "train/one", "serve/one",
+        "generate/one-untuned", "generate/one", "judge/one-untuned", "judge/one", "score",
+    ]  # fmt: skip
+
+
+def test_models_of_one_base_share_a_server() -> None:
+    """Adapters stand beside their base; a full checkpoint has a server of its own."""
+    run = make_run(models=[
+        {"name": "a", "base": "acme/x"},
+        {"name": "b", "base": "acme/x"},
+        {"name": "c", "base": "acme/x", "tuning": {"method": "Full"}},
+    ])  # fmt: skip
+    world = World(run)
+
+    finish(world)
+
+    served = {
+        child.key: [each.name for each in child.config.variants]
+        for child in world.started
+        if child.config.stage == "serve"
+    }
+    assert served == {"serve/x": ["x-untuned", "a", "b"], "serve/c": ["c"]}
+
+
+def test_parallelism_bounds_trainings() -> None:
+    """At most `spec.parallelism` models train at once, in the order of the spec."""
+    world = World(make_run(models=models("a", "b", "c"), parallelism=2))
+    while not any(child.kind is StageKind.TRAIN for child in world.children.values()):
+        world.step()
+        for name in world.workers():
+            if world.children[name].kind is not StageKind.TRAIN:
+                world.end(name)
+
+    first = [child.key for child in world.children.values() if child.kind is StageKind.TRAIN]
+
+    assert first == ["train/a", "train/b"]
+
+
+def test_a_failed_model_does_not_fail_the_run() -> None:
+    """The other models finish, and the status says PartiallySucceeded with the cause."""
+    world = World(make_run(models=models("good", "bad")))
+    for _ in range(60):
+        result = world.step()
+        world.answer()
+        for name in world.workers():
+            if world.children[name].key == "train/bad":
+                world.end(name, state=ResultState.FAILED, reason="LossNotFinite")
+            else:
+                world.end(name)
+        if result.finished:
+            break
+
+    assert result.finished
+    assert reason_of(result) == reasons.PARTIALLY_SUCCEEDED
+    score = next(child.config for child in world.started if child.kind is StageKind.SCORE)
+    assert isinstance(score, ScoreConfig)
+    assert [failed.name for failed in score.failed] == ["bad"]
+    assert [variant.name for variant in score.variants] == [
+        "good-untuned", "good", "bad-untuned", "null-control"
+    ]  # fmt: skip
+
+
+def test_a_retryable_failure_is_tried_again_after_a_delay() -> None:
+    """The delay is named by `wake_at`, and nothing starts before it."""
+    world = World(make_run(retries=1))
+    world.step()
+    (preflight,) = [name for name in world.children if name.startswith("preflight")]
+    world.end(preflight, state=ResultState.FAILED, reason="Unavailable", retryable=True)
+
+    waiting = world.step()
+    early = [child.key for child in world.children.values()]
+    assert waiting.wake_at is not None
+    world.now = waiting.wake_at
+    world.step()
+
+    assert "preflight" not in early
+    assert [child.attempt for child in world.started if child.key == "preflight"] == [1, 2]
+
+
+def test_retries_end() -> None:
+    """After `spec.retries` retries the failure is final and names the stage."""
+    world = World(make_run(retries=1))
+    for _ in range(20):
+        result = world.step()
+        for name in world.workers():
+            world.end(name, state=ResultState.FAILED, reason="Unavailable", retryable=True)
+        world.now += timedelta(minutes=10)
+        if result.finished:
+            break
+
+    assert result.finished
+    assert reason_of(result) == "Unavailable"
+    assert max(child.attempt for child in world.started) == 2
+
+
+def test_suspend_stops_everything_and_keeps_what_is_done() -> None:
+    """A suspended run desires nothing; resumed, it repeats nothing that finished."""
+    world = World(make_run())
+    world.step()
+    for name in world.workers():
+        world.end(name)
+    world.step()
+    running = world.run
+    world.run = make_run(suspend=True)
+
+    suspended = world.step()
+    reason = reason_of(suspended)
+    world.run = running
+    finish(world)
+
+    assert suspended.desired == ()
+    assert reason == reasons.SUSPENDED
+    assert [child.key for child in world.started].count("data") == 1
+
+
+def test_a_finished_run_starts_nothing_again() -> None:
+    """A second start of a finished run does no work, the preflight included."""
+    world = World(make_run())
+    finish(world)
+    again = World(make_run(), stored=dict(world.stored))
+
+    result = finish(again)
+
+    assert again.started == []
+    assert reason_of(result) == reasons.SUCCEEDED
+
+
+def test_a_model_added_to_a_finished_run_costs_only_its_own_work() -> None:
+    """What the other models left in the store is used."""
+    world = World(make_run(models=models("a")))
+    finish(world)
+    more = World(make_run(models=models("a", "b")), stored=dict(world.stored))
+
+    finish(more)
+
+    assert {child.key for child in more.started} == {
+        "preflight", "train/b", "serve/b", "generate/b", "generate/b-untuned",
+        "judge/b", "judge/b-untuned", "score",
+    }  # fmt: skip
+
+
+def test_planning_twice_changes_nothing() -> None:
+    """The same observation gives the same status, times included, at a later moment."""
+    world = World(make_run())
+    first = world.step()
+    second = world.step()
+    world.now += timedelta(hours=1)
+    third = world.step()
+
+    assert second.status.start_time == third.status.start_time == first.status.start_time
+    assert second.status == third.status
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["succeed", "fail", "give up", "interrupt", "wait", "answer"]),
+        st.integers(0, 5),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    events=EVENTS,
+    count=st.integers(1, 3),
+    parallelism=st.integers(1, 3),
+    full=st.booleans(),
+    shared=st.booleans(),
+)
+def test_any_order_of_events_ends(
+    *,
+    events: list[tuple[str, int]],
+    count: int,
+    parallelism: int,
+    full: bool,
+    shared: bool,
+) -> None:
+    """Whatever happens, the run ends, no stage runs twice at once and none is repeated."""
+    tuned = {"tuning": {"method": "Full"}} if full else {}
+    specs = [
+        {"name": f"m{i}", "base": "acme/x" if shared else f"acme/x{i}", **tuned}
+        for i in range(count)
+    ]
+    world = World(make_run(models=specs, parallelism=parallelism))
+    for event, number in events:
+        world.step()
+        training = [c for c in world.children.values() if c.kind is StageKind.TRAIN]
+        assert len(training) <= parallelism
+        names = sorted(world.children)
+        if event == "answer":
+            world.answer()
+        elif event == "interrupt":
+            world.interrupt()
+        elif event == "wait":
+            world.now += timedelta(seconds=3)
+        elif names:
+            _end_one(world, names[number % len(names)], event)
+
+    result = finish(world)
+
+    assert result.finished
+    assert not world.children
+
+
+def _end_one(world: World, name: str, event: str) -> None:
+    if event == "succeed":
+        if world.children[name].kind is not StageKind.SERVE:
+            world.end(name)
+    else:
+        retryable = event == "fail"
+        world.end(name, state=ResultState.FAILED, reason="Broken", retryable=retryable)
