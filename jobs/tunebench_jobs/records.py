@@ -47,6 +47,8 @@ class Task(Record):
     reference: str | None = None
     # Whether the prompt asks for `pr_files` (Describe), so that validity is judged likewise.
     semantic_files: bool = True
+    # Changed files.
+    paths: tuple[str, ...] = ()
 
 
 class Completion(Record):

@@ -199,9 +199,6 @@ def _build_type_message(kind: str, value: Any, schema: Mapping[str, Any]) -> str
 def _build_choice_message(value: Any, choices: Sequence[str]) -> str:
     listed = ", ".join(f"`{choice}`" for choice in choices)
     message = f"must be one of {listed}, got {_show(value)}"
-    if value is None and "Null" in choices:
-        # YAML reads the bare word as null.
-        return f'{message}; write "Null" in quotes'
     meant = _find_similar(str(value), choices)
     return f"{message}; did you mean `{meant}`?" if meant else message
 

@@ -10,10 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from tunebench_api.crd import PLURAL, build_crd
 from tunebench_api.v1alpha1 import API_GROUP
+from tunebench_operator.yaml_text import build_yaml
 
 CRD_FILE = Path("crds") / f"{API_GROUP}_{PLURAL}.yaml"
 
@@ -22,8 +21,7 @@ _HEADER = "# Generated from operator/tunebench_api by `make manifests`; edit the
 
 def build_crd_text() -> str:
     """Build the CRD as YAML, byte for byte what the repository holds."""
-    document = yaml.safe_dump(build_crd(), sort_keys=False, allow_unicode=True, width=100)
-    return _HEADER + document
+    return _HEADER + build_yaml(build_crd())
 
 
 def save_manifests(folder: Path) -> None:

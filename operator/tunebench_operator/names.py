@@ -26,7 +26,7 @@ def untuned_variant(group: str) -> str:
 
 def control_variant(control: str) -> str:
     """Return the name of a control as judged."""
-    return f"{control.lower()}-control"
+    return f"{control.removesuffix('Model').lower()}-control"
 
 
 def child_name(key: str, digest: str, attempt: int) -> str:
@@ -45,5 +45,5 @@ def slug(text: str) -> str:
 
 def base_slug(base: str) -> str:
     """Return the readable end of a base model's id or path."""
-    tail = re.split(r"[/\\]", base.rstrip("/"))[-1]
+    tail = re.split(r"[/\\]", base.rstrip("/"))[-1].removesuffix(".gguf")
     return re.sub(r"[^a-z0-9]+", "-", tail.lower()).strip("-")[:_MAX_SLUG] or "base"

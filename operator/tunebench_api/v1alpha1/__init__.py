@@ -1,6 +1,7 @@
 """BenchmarkRun, version v1alpha1."""
 
 from tunebench_api.v1alpha1.data import (
+    TEMPLATE_BASELINE,
     Answers,
     BaselineSpec,
     DatasetSpec,
@@ -57,6 +58,7 @@ __all__ = [
     "API_VERSION",
     "KIND",
     "REFERENCE_JUDGE",
+    "TEMPLATE_BASELINE",
     "Answers",
     "BaselineSpec",
     "BenchmarkRun",

@@ -21,6 +21,8 @@ from tunebench_api.v1alpha1.wire import (
     named_list,
 )
 
+TEMPLATE_BASELINE = "tunebench/template"
+
 
 class GitSource(Wire):
     """Pull requests read from the merge and squash commits of a git repository."""
@@ -180,7 +182,9 @@ class BaselineSpec(Wire):
         default=None, description="Stored completions. Absent: `model` is asked."
     )
     model: ShortText | None = Field(
-        default=None, description="LiteLLM model id to ask. Absent: `completions` is read."
+        default=None,
+        description="LiteLLM model id to ask, or tunebench/template for a fixed template that "
+        "knows the changed files only and is no model. Absent: `completions` is read.",
     )
     api_base: HttpUrl | None = Field(
         default=None, description="Address of an OpenAI-compatible server. Absent: the vendor's."

@@ -65,7 +65,8 @@ class OnUnavailable(StrEnum):
 class Control(StrEnum):
     """Completions that tell whether a judge can be trusted."""
 
-    NULL = "Null"
+    # Not "Null", which YAML reads as no value.
+    NULL = "NullModel"
     SELF = "Self"
 
 
@@ -86,8 +87,8 @@ class JudgingSpec(Wire):
     )
     controls: tuple[Control, ...] = Field(
         default=(Control.NULL,),
-        description="Null: a constant answer, which must lose. Self: the baseline against itself, "
-        "which must tie. Absent: Null.",
+        description="NullModel: a constant answer, which must lose. Self: the baseline against "
+        "itself, which must tie. Absent: NullModel.",
         max_length=2,
         json_schema_extra=unique_list(),
     )

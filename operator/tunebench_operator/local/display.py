@@ -14,6 +14,7 @@ from tunebench_api.v1alpha1 import BenchmarkRunStatus, ModelStatus
 
 # Without a terminal, a line is repeated only when a tenth of the stage is done.
 _PERCENT_STEP = 10
+_LONG_STAGES = {"Train", "Generate", "Judge"}
 
 
 class Display:
@@ -56,7 +57,7 @@ class Display:
         lines |= {
             f"model {model.name}": describe_model(model, step=_PERCENT_STEP)
             for model in status.models
-            if model.percent
+            if model.percent and model.stage in _LONG_STAGES
         }
         for name, line in lines.items():
             if self._printed.get(name) != line:

@@ -1,0 +1,1 @@
+"""Pull requests in, prompts with answers and tasks out."""

@@ -1,0 +1,241 @@
+"""Read the mainline of a repository with its diffs, in one git process and bounded memory.
+
+Git separates commits by text that a commit could hold itself, so the parser relies on two things
+only: a message cannot hold a NUL, and a hunk's header says how many lines belong to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+from tunebench_jobs.data.git_repository import GitRepository
+from tunebench_jobs.data.paths import is_generated
+
+# A commit with more text of patches is not kept, so the rest of it is read and forgotten.
+MAX_PATCH_BYTES = 128 * 1024
+MAX_FILES = 100
+
+_FIELDS = "%H%n%P%n%cI%n%an%n%ae"
+_FORMAT = f"tformat:%x00{_FIELDS}%n%B%x00"
+_HUNK = re.compile(rb"^@@ -\d+(?:,(?P<old>\d+))? \+\d+(?:,(?P<new>\d+))? @@")
+_QUOTED = re.compile(rb'\\([abtnvfr"\\]|[0-7]{3})')
+_ESCAPES = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"t": b"\t",
+    b"n": b"\n",
+    b"v": b"\v",
+    b"f": b"\f",
+    b"r": b"\r",
+    b'"': b'"',
+    b"\\": b"\\",
+}
+_SUBMODULE = b"160000"
+# What a user could have set otherwise; the same history must give the same rows everywhere.
+_DIFF_OPTIONS = (
+    "--raw",
+    "--patch",
+    "--no-abbrev",
+    "--unified=3",
+    "--inter-hunk-context=0",
+    "--diff-algorithm=myers",
+    "--indent-heuristic",
+    "--find-renames=50%",
+    "-l400",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--no-relative",
+    "--submodule=short",
+    "--ignore-submodules=none",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "-O/dev/null",
+)
+
+
+@dataclass
+class FileDiff:
+    """One changed file of a commit; `patch` begins at the first `@@`, and is empty without text."""
+
+    # Git's letter: A, M, D, R, C, or T where a file became a link or the like.
+    status: str
+    path: str
+    previous_path: str | None = None
+    patch: str = ""
+    binary: bool = False
+    submodule: bool = False
+    generated: bool = False
+    changed_lines: int = 0
+
+
+@dataclass
+class LoggedCommit:
+    """One commit of the mainline and its difference to its first parent."""
+
+    sha: str
+    parents: tuple[str, ...]
+    committed_at: str
+    author: str
+    message: str
+    files: list[FileDiff] = field(default_factory=list)
+    patch_bytes: int = 0
+
+    @property
+    def too_large(self) -> bool:
+        """Whether there is too much text to keep; patches are incomplete then."""
+        written = sum(not file.generated for file in self.files)
+        return self.patch_bytes > MAX_PATCH_BYTES or written > MAX_FILES
+
+    @property
+    def subject(self) -> str:
+        """First line of the message."""
+        return self.message.split("\n", 1)[0]
+
+
+@dataclass(frozen=True)
+class SideCommit:
+    """A commit without its diff."""
+
+    parents: tuple[str, ...]
+    author: str
+    message: str
+
+
+def load_mainline(repository: GitRepository, sha: str, limit: int) -> Iterator[LoggedCommit]:
+    """Yield the newest `limit` commits on the first-parent line of `sha`, newest first."""
+    options = ("--first-parent", "-m", f"--max-count={limit}", f"--format={_FORMAT}")
+    arguments = ("log", *options, "--no-mailmap", "--encoding=UTF-8", *_DIFF_OPTIONS, sha, "--")
+    with repository.stream(*arguments) as output:
+        yield from parse_log(output)
+
+
+def load_history(repository: GitRepository, sha: str, oldest: str) -> dict[str, SideCommit]:
+    """Return the commits of `sha` that `oldest`'s first parent lacks, newest first."""
+    parents = repository.read("rev-list", "--parents", "--max-count=1", oldest, "--").split()[1:]
+    excluded = [f"^{parent}" for parent in parents[:1]]
+    options = (f"--format={_FORMAT}", "--no-mailmap", "--encoding=UTF-8", "--no-patch")
+    with repository.stream("log", *options, sha, *excluded, "--") as output:
+        commits = list(parse_log(output))
+    return {
+        commit.sha: SideCommit(commit.parents, commit.author, commit.message) for commit in commits
+    }
+
+
+def parse_log(output: IO[bytes]) -> Iterator[LoggedCommit]:
+    """Yield the commits of `git log`'s output."""
+    line = output.readline()
+    while line:
+        if not line.startswith(b"\0"):
+            # The empty line before the first commit's diff and after it.
+            line = output.readline()
+            continue
+        commit = _parse_header(line[1:], output)
+        line = _parse_diff(commit, output)
+        yield commit
+
+
+def _parse_header(first: bytes, output: IO[bytes]) -> LoggedCommit:
+    lines = [first, *(output.readline() for _ in range(4))]
+    sha, parents, committed_at, name, email = (_decode(line.rstrip(b"\n")) for line in lines)
+    message = []
+    # Ends at the NUL, or where a killed git ends.
+    while line := output.readline():
+        message.append(line)
+        if line.endswith(b"\0\n"):
+            break
+    return LoggedCommit(
+        sha=sha,
+        parents=tuple(parents.split()),
+        committed_at=committed_at,
+        author=f"{name} <{email}>",
+        message=_decode(b"".join(message).rstrip(b"\0\n")).strip(),
+    )
+
+
+def _parse_diff(commit: LoggedCommit, output: IO[bytes]) -> bytes:
+    """Fill in the commit's files and return the line after its diff."""
+    sections: list[FileDiff] = []
+    line = output.readline()
+    while line and not line.startswith(b"\0"):
+        if line.startswith(b":"):
+            file = _parse_raw(line)
+            commit.files.append(file)
+            # Git shows a change of type as a removal and an addition.
+            sections.extend([file] * (2 if file.status == "T" else 1))
+            line = output.readline()
+        elif line.startswith(b"diff --git ") and sections:
+            line = _parse_section(commit, sections.pop(0), output)
+        else:
+            line = output.readline()
+    return line
+
+
+def _parse_raw(line: bytes) -> FileDiff:
+    """Parse `:<mode> <mode> <blob> <blob> <letter>[<percent>]<TAB><path>[<TAB><new path>]`."""
+    facts, *paths = line.rstrip(b"\n").split(b"\t")
+    before, after, _, _, status = facts[1:].split(b" ")
+    names = [_decode(_unquote(path)) for path in paths]
+    return FileDiff(
+        status=_decode(status[:1]),
+        path=names[-1],
+        previous_path=names[0] if len(names) > 1 else None,
+        submodule=_SUBMODULE in {before, after},
+        generated=is_generated(names[-1]),
+    )
+
+
+def _parse_section(commit: LoggedCommit, file: FileDiff, output: IO[bytes]) -> bytes:
+    """Read one file's part of the diff and return the line after it."""
+    kept: list[bytes] = []
+    line = output.readline()
+    while line and not line.startswith((b"\0", b"diff --git ")):
+        header = _HUNK.match(line)
+        if header is None:
+            file.binary = file.binary or line.startswith(b"Binary files ")
+            line = output.readline()
+            continue
+        for text, changes in _read_hunk(line, header, output):
+            file.changed_lines += changes
+            commit.patch_bytes += 0 if file.generated else len(text)
+            if not file.generated and commit.patch_bytes <= MAX_PATCH_BYTES:
+                kept.append(text)
+        line = output.readline()
+        if line.startswith(b"\\"):
+            kept.extend([line] if kept else [])
+            line = output.readline()
+    file.patch = _decode(b"".join(kept)).removesuffix("\n")
+    return line
+
+
+def _read_hunk(
+    line: bytes, header: re.Match[bytes], output: IO[bytes]
+) -> Iterator[tuple[bytes, int]]:
+    """Yield the lines of a hunk, each with 1 if it is a change."""
+    yield line, 0
+    # An absent count means 1.
+    old, new = int(header["old"] or 1), int(header["new"] or 1)
+    while old > 0 or new > 0:
+        line = output.readline()
+        if not line:
+            return
+        mark = line[:1]
+        old -= mark in b"- \n"
+        new -= mark in b"+ \n"
+        yield line, int(mark in b"+-")
+
+
+def _unquote(path: bytes) -> bytes:
+    """Undo git's quoting of paths with control characters, quotes or backslashes."""
+    if not path.startswith(b'"'):
+        return path
+    return _QUOTED.sub(
+        lambda found: _ESCAPES.get(found[1]) or bytes([int(found[1], 8)]), path[1:-1]
+    )
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", errors="replace")

@@ -1,0 +1,134 @@
+"""Turn pull requests into prompts with answers, and into tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tunebench_api.v1alpha1 import Answers, Tool
+from tunebench_jobs.answers import parse_answer
+from tunebench_jobs.data.human import build_human_answer
+from tunebench_jobs.data.load import Row
+from tunebench_jobs.prompt_source import ConfiguredPrompts
+from tunebench_jobs.prompts import Messages, asks_for_files, build_variables
+from tunebench_jobs.records import Task, TrainExample
+from tunebench_jobs.rows import PullRequest
+
+
+class RowDrop(StrEnum):
+    """Why a row, or what it has for one tool, is not used."""
+
+    NO_ANSWER = "NoAnswer"
+    ANSWER_INVALID = "AnswerInvalid"
+    DUPLICATE_OF_EVAL = "DuplicateOfEval"
+    OVER_LIMIT = "OverLimit"
+
+
+@dataclass(frozen=True)
+class DroppedRow:
+    """A row that is not used, or not for `tool`."""
+
+    dataset: str
+    origin: str
+    pr: str
+    reason: RowDrop
+    tool: Tool | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Renders prompts and finds answers, the same way for training and evaluation."""
+
+    prompts: ConfiguredPrompts
+    answers: Answers
+
+    @property
+    def _human(self) -> bool:
+        return self.answers is Answers.HUMAN
+
+    def asks_for_files(self, tool: Tool) -> bool:
+        """Whether an answer must have `pr_files`."""
+        prompts = self.prompts
+        return tool is not Tool.DESCRIBE or asks_for_files(
+            prompts.prompt_set, prompts.overrides, hide_human_text=self._human
+        )
+
+    def render(self, pr: PullRequest, tool: Tool) -> Messages:
+        """Render the prompt of one pull request for one tool."""
+        prompts = self.prompts
+        variables = build_variables(
+            pr, tool, prompts.prompt_set, prompts.overrides, hide_human_text=self._human
+        )
+        return prompts.prompt_set.render(tool, variables)
+
+    def find_answer(self, row: Row, tool: Tool, dataset: str) -> str | DroppedRow:
+        """Return the valid answer of a row, or why there is none."""
+        text = self._read_answer(row.pr, tool)
+        if text is None or not text.strip():
+            return DroppedRow(dataset, row.origin, row.pr.id, RowDrop.NO_ANSWER, tool)
+        parsed = parse_answer(tool, text, semantic_files=self.asks_for_files(tool))
+        if parsed.level == "invalid":
+            reason, detail = RowDrop.ANSWER_INVALID, (parsed.problem or "")[:500]
+            return DroppedRow(dataset, row.origin, row.pr.id, reason, tool, detail)
+        return text
+
+    def _read_answer(self, pr: PullRequest, tool: Tool) -> str | None:
+        if not self._human:
+            return pr.answers.get(tool)
+        answer = build_human_answer(pr)
+        return answer.text if answer else None
+
+
+def build_examples(
+    rows: Iterable[Row], tools: Sequence[Tool], renderer: Renderer
+) -> tuple[list[TrainExample], list[DroppedRow]]:
+    """Build the training examples, and list what has no answer to learn."""
+    examples, dropped = [], []
+    for row in rows:
+        for tool in tools:
+            answer = renderer.find_answer(row, tool, "train")
+            if isinstance(answer, DroppedRow):
+                dropped.append(answer)
+                continue
+            messages = renderer.render(row.pr, tool)
+            examples.append(
+                TrainExample(
+                    pr=row.pr.id,
+                    repository=row.pr.repository,
+                    tool=tool,
+                    system=messages.system,
+                    user=messages.user,
+                    answer=answer,
+                )
+            )
+    return examples, dropped
+
+
+def build_tasks(
+    rows: Iterable[Row], tools: Sequence[Tool], renderer: Renderer
+) -> tuple[list[Task], list[DroppedRow]]:
+    """Build a task of each row for each tool, and list the references that are missing."""
+    tasks, dropped = [], []
+    for row in rows:
+        for tool in tools:
+            reference = renderer.find_answer(row, tool, "eval")
+            if isinstance(reference, DroppedRow):
+                dropped.append(reference)
+            messages = renderer.render(row.pr, tool)
+            tasks.append(
+                Task(
+                    id=f"{row.pr.id}:{tool}",
+                    pr=row.pr.id,
+                    repository=row.pr.repository,
+                    language=row.pr.language,
+                    tool=tool,
+                    system=messages.system,
+                    user=messages.user,
+                    reference=reference if isinstance(reference, str) else None,
+                    semantic_files=renderer.asks_for_files(tool),
+                    paths=tuple(file.path for file in row.pr.files),
+                )
+            )
+    return tasks, dropped

@@ -1,0 +1,61 @@
+"""The rows that a judge stage leaves behind."""
+
+from __future__ import annotations
+
+from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.judge.comparisons import Comparison, Order
+from tunebench_jobs.judge.ledger import LedgerEntry, MissingCause
+from tunebench_jobs.judge.verdicts import Winner, parse_verdict
+from tunebench_jobs.records import Record
+
+VERDICTS_FILE = "verdicts.jsonl"
+_EMPTY = "the completion is empty; the judge was not asked"
+
+
+class VerdictRow(Record):
+    """One judge's verdict on one task in one order; exactly one of `winner`, `missing` is set."""
+
+    task: str
+    pr: str
+    repository: str
+    tool: Tool
+    judge: str
+    order: Order
+    winner: Winner | None = None
+    missing: MissingCause | None = None
+    why: str = ""
+    score_model: int | None = None
+    score_baseline: int | None = None
+    # Name of the ledger entry; absent where no judge was asked.
+    key: str | None = None
+    replies: int = 0
+    cost_usd: float | None = None
+
+
+def build_verdict_row(comparison: Comparison, judge: str, entry: LedgerEntry | None) -> VerdictRow:
+    """Build the row of a comparison from its ledger entry; an empty completion has none."""
+    task = comparison.task
+    row = VerdictRow(
+        task=task.id,
+        pr=task.pr,
+        repository=task.repository,
+        tool=task.tool,
+        judge=judge,
+        order=comparison.order,
+    )
+    if entry is None:
+        return row.model_copy(update={"winner": Winner.BASELINE, "why": _EMPTY})
+    paid = {"key": entry.key, "replies": entry.replies, "cost_usd": entry.cost_usd}
+    if entry.missing is not None:
+        return row.model_copy(update={"missing": entry.missing, **paid})
+    model_is_first = comparison.order is Order.MODEL_FIRST
+    verdict = parse_verdict(entry.reply, model_is_first=model_is_first)
+    return row.model_copy(
+        update={
+            "winner": verdict.winner,
+            "why": verdict.why,
+            "score_model": verdict.score_model,
+            "score_baseline": verdict.score_baseline,
+            **paid,
+        }
+    )

@@ -1,0 +1,217 @@
+"""Ask a model behind LiteLLM, with retries, and say plainly what went wrong.
+
+Judges and the baseline share this door. A key is passed on and never shown: it is cut out of every
+message, and foreign exceptions are not chained, because their text and frames may hold it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunebench_api.v1alpha1 import REFERENCE_JUDGE, BaselineSpec, JudgeSpec
+from tunebench_jobs.errors import InputError, JobError, RetryableError
+
+logger = logging.getLogger(__name__)
+
+# What servers of one's own expect when they check no key; the client library insists on one.
+NO_KEY = "none"
+FIRST_DELAY_SECONDS = 1.0
+MAX_DELAY_SECONDS = 60.0
+TIMEOUT_SECONDS = 300.0
+_MAX_MESSAGE = 600
+_MIN_SECRET = 8
+_SECRET_NAME = re.compile(r"_(API_KEY|KEY|TOKEN|SECRET|PASSWORD)$|^AWS_SECRET")
+
+# Names of LiteLLM's exceptions by what the user has to do; a subclass stands before its parent.
+_REFUSALS = (
+    ("AuthenticationError", "AuthenticationFailed", "check the API key"),
+    ("PermissionDeniedError", "AuthenticationFailed", "check what the API key may use"),
+    ("NotFoundError", "ModelNotFound", "check the model id and `apiBase`"),
+    ("ContextWindowExceededError", "ContextWindowExceeded", "use a model with a longer context"),
+    ("ContentPolicyViolationError", "ContentRefused", "leave the pull request out"),
+    ("PaymentRequiredError", "PaymentRequired", "check the account's balance"),
+    ("UnsupportedParamsError", "UnsupportedParameter", "leave out what the model does not take"),
+    ("UnprocessableEntityError", "BadRequest", "check the model id and its settings"),
+    ("BadRequestError", "BadRequest", "check the model id and its settings"),
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model as LiteLLM reaches it; `extra` goes into each call as it is."""
+
+    model: str
+    api_base: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    temperature: float | None = None
+    max_tokens: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered; `cost_usd` is absent for models without a known price."""
+
+    text: str
+    cost_usd: float | None
+    # `stop`, or `length` when it was cut off at the token limit.
+    finish_reason: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+def load_litellm() -> Any:
+    """Import LiteLLM, which takes seconds, so that it neither phones home nor prints hints."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm  # noqa: PLC0415 - 5 s, and the environment must be set before
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    return litellm
+
+
+def build_endpoint(
+    spec: JudgeSpec | BaselineSpec, field_name: str, environment: Mapping[str, str]
+) -> Endpoint:
+    """Return where `spec` sends its requests; `field_name` is its place in the run, for messages.
+
+    Raises:
+        InputError: The key that `secretRef` names is not set.
+    """
+    if spec.model is None or spec.model == REFERENCE_JUDGE:
+        msg = f"`{field_name}.model` must be a LiteLLM model id, got {spec.model!r}"
+        raise InputError(msg, reason="UnknownModel")
+    return Endpoint(
+        model=spec.model,
+        api_base=spec.api_base,
+        api_key=_find_key(spec, field_name, environment),
+        temperature=float(spec.temperature),
+        max_tokens=spec.max_tokens,
+    )
+
+
+async def ask(
+    endpoint: Endpoint,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    retries: int,
+    first_delay: float = FIRST_DELAY_SECONDS,
+) -> Reply:
+    """Return the model's answer; wait and ask again while the server is busy or away.
+
+    Raises:
+        InputError: The server refuses the request: key, model id, or its settings.
+        RetryableError: It was still busy or away after `retries` more attempts.
+    """
+    litellm = load_litellm()
+    for attempt in range(retries + 1):
+        try:
+            return _build_reply(await _complete(litellm, endpoint, messages), litellm)
+        except litellm.exceptions.OpenAIError as error:
+            failure = build_llm_failure(error, endpoint.model, _list_secrets(endpoint, os.environ))
+            if isinstance(failure, InputError) or attempt == retries:
+                # Not chained: the cause's text and frames hold the key.
+                raise failure from None
+            delay = _build_delay(error, attempt, first_delay)
+        logger.warning("asking again in %.1f s (attempt %d): %s", delay, attempt + 2, failure)
+        await asyncio.sleep(delay)
+    raise AssertionError  # the last attempt returns or raises
+
+
+def build_llm_failure(error: Exception, model: str, secrets: Sequence[str]) -> JobError:
+    """Return our error for one of LiteLLM's, without `secrets`."""
+    text = redact(str(error), secrets)[:_MAX_MESSAGE]
+    names = {base.__name__ for base in type(error).__mro__}
+    for name, reason, remedy in _REFUSALS:
+        if name in names:
+            msg = f"model `{model}` refused the request; {remedy}: {text}"
+            return InputError(msg, reason=reason)
+    reason = "RateLimited" if "RateLimitError" in names else "ModelUnavailable"
+    return RetryableError(f"model `{model}` gave no answer: {text}", reason=reason)
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """Return `text` without any of `secrets`."""
+    for secret in secrets:
+        text = text.replace(secret, "[redacted]")
+    return text
+
+
+def _list_secrets(endpoint: Endpoint, environment: Mapping[str, str]) -> list[str]:
+    """Return the key in use, and those that LiteLLM may have taken from the environment."""
+    values = [value for name, value in environment.items() if _SECRET_NAME.search(name)]
+    # Shorter values are placeholders such as `none`, and would blank out ordinary words.
+    return [value for value in (endpoint.api_key or "", *values) if len(value) >= _MIN_SECRET]
+
+
+def _find_key(
+    spec: JudgeSpec | BaselineSpec, field_name: str, environment: Mapping[str, str]
+) -> str | None:
+    if spec.secret_ref is None:
+        return NO_KEY if spec.api_base else None
+    key = environment.get(spec.secret_ref.key, "").strip()
+    if not key:
+        msg = (
+            f"`{field_name}.secretRef` must name a key that is set: environment variable "
+            f"`{spec.secret_ref.key}` is absent or empty; set it and start again"
+        )
+        raise InputError(msg, reason="MissingCredential")
+    return key
+
+
+async def _complete(litellm: Any, endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) -> Any:
+    settings = {
+        "api_base": endpoint.api_base,
+        "api_key": endpoint.api_key,
+        "temperature": endpoint.temperature,
+        "max_tokens": endpoint.max_tokens,
+        **endpoint.extra,
+    }
+    return await litellm.acompletion(
+        model=endpoint.model,
+        messages=[dict(message) for message in messages],
+        timeout=TIMEOUT_SECONDS,
+        # Retries are counted here, once.
+        num_retries=0,
+        max_retries=0,
+        **{name: value for name, value in settings.items() if value is not None},
+    )
+
+
+def _build_reply(raw: Any, litellm: Any) -> Reply:
+    if not raw.choices:
+        msg = "the server sent no choices"
+        raise litellm.exceptions.APIConnectionError(message=msg, llm_provider="", model="")
+    choice = raw.choices[0]
+    usage = getattr(raw, "usage", None)
+    # LiteLLM puts the price there, and nothing or 0 where it knows none.
+    cost = (getattr(raw, "_hidden_params", None) or {}).get("response_cost")
+    return Reply(
+        text=choice.message.content or "",
+        cost_usd=float(cost) if cost else None,
+        finish_reason=choice.finish_reason or "stop",
+        prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
+        completion_tokens=getattr(usage, "completion_tokens", 0) or 0,
+    )
+
+
+def _build_delay(error: Exception, attempt: int, first_delay: float) -> float:
+    """Return the seconds to wait: what the server asks for, or twice as long each time."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    asked = str(headers.get("retry-after", ""))
+    doubled = first_delay * 2.0**attempt
+    # Spread, so that all requests that failed together do not come back together.
+    wanted = float(asked) if asked.isdigit() else doubled * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    return min(wanted, MAX_DELAY_SECONDS)

@@ -1,0 +1,91 @@
+"""Ray for one stage: a cluster of this process's own, or the one that RAY_ADDRESS names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from tunebench_jobs.context import StageContext
+
+logger = logging.getLogger(__name__)
+
+_OBJECT_STORE_BYTES = 256 << 20
+
+# Read by Ray in this process and in every process that it starts.
+_SETTINGS = {
+    # Ray would write a token file into the home folder otherwise; the cluster listens on loopback.
+    "RAY_AUTH_MODE": "disabled",
+    # Usage reports would leave the machine.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # `uv run` would make Ray copy the working folder and build an environment for each worker.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Paths of a run may be relative to where it was started.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # One host: the sockets need no interface but loopback.
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@contextmanager
+def local_ray(context: StageContext, *, cpus: int) -> Iterator[None]:
+    """Run the block with Ray connected, and leave no process of it behind.
+
+    Args:
+        context: The stage; its `runtime.cpus` does not limit Ray, which only counts reservations.
+        cpus: CPUs that the block's actors reserve together.
+    """
+    import ray  # noqa: PLC0415 - takes a second to import
+
+    with _exit_on_sigterm():
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(address="auto", log_to_driver=True)
+            try:
+                yield
+            finally:
+                ray.shutdown()
+            return
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        # Short, because the paths of Ray's sockets in it may have 107 characters.
+        folder = Path(tempfile.mkdtemp(prefix="tunebench-"))
+        logger.info("starting Ray with %d CPUs for %s", cpus, context.runtime.output)
+        try:
+            ray.init(
+                num_cpus=cpus,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                # The dashboard takes 1 GiB; without it, an actor of Ray Train complains every
+                # second in the log, and what workers raise reaches this process all the same.
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                _temp_dir=str(folder),
+            )
+            yield
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit, so that blocks are left in order."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,233 @@
+"""Reading a prompt set from a folder, and refusing what could not render later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, TemplateError, TemplateSyntaxError, nodes
+from jinja2.meta import find_undeclared_variables
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import tunebench_jobs
+from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.diffs import PromptFormat
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.prompts.prompt_set import (
+    EVALUATE_TABLE,
+    NOT_DECOUPLED_TABLE,
+    REASON,
+    TABLES,
+    PromptSet,
+    PromptTemplate,
+    compile_template,
+)
+from tunebench_jobs.prompts.variables import known_variables
+
+METADATA_FILE = "promptset.toml"
+
+_KEYS = {
+    **dict.fromkeys((*TABLES.values(), NOT_DECOUPLED_TABLE), ("system", "user")),
+    EVALUATE_TABLE: ("prompt",),
+}
+_KNOWN = {
+    **{table: known_variables(tool) for tool, table in TABLES.items()},
+    NOT_DECOUPLED_TABLE: known_variables(Tool.IMPROVE),
+    EVALUATE_TABLE: frozenset({"pr_task", "pr_response1", "pr_response2"}),
+}
+_ONLY_HEAD = frozenset().union(*(known_variables(tool, only_head=True) for tool in Tool))
+
+
+class _Metadata(BaseModel):
+    """What `promptset.toml` may say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str | None = None
+    licence: str | None = None
+    format: PromptFormat | None = None
+
+
+def builtin_prompts_dir(directory: Path | None = None) -> Path:
+    """Return the folder of the prompt sets that ship with tunebench.
+
+    Args:
+        directory: Where the settings say it is; by default it lies beside the `jobs` folder.
+
+    Raises:
+        InputError: There is no such folder, as in an installed wheel.
+    """
+    repository = Path(tunebench_jobs.__file__).resolve().parents[2]
+    found = directory or repository / "prompts"
+    if not found.is_dir():
+        raise InputError(
+            f"the folder of the built-in prompt sets must exist, got {found}; "
+            "set TUNEBENCH_PROMPTS_DIR to the `prompts` folder of a tunebench checkout",
+            reason=REASON,
+        )
+    return found
+
+
+def load_prompt_set(directory: Path, *, extra_variables: Collection[str] = ()) -> PromptSet:
+    """Load the prompt tables of every TOML file below a folder.
+
+    Other tables and files are ignored, and so is what lies below a hidden name: there, a mounted
+    ConfigMap keeps its files a second time.
+
+    Args:
+        directory: The folder, in PR-Agent's layout; `promptset.toml` is optional.
+        extra_variables: Names that the run sets beside the known ones.
+
+    Raises:
+        InputError: The folder or a file is unusable; the message names file, table and key.
+    """
+    if not directory.is_dir():
+        raise InputError(
+            f"a prompt set must be a folder of TOML files, got {directory}", reason=REASON
+        )
+    templates: dict[tuple[str, str], PromptTemplate] = {}
+    for path in _prompt_files(directory):
+        for template in _load_templates(path, str(path.relative_to(directory)), extra_variables):
+            _refuse_double(templates.get((template.table, template.key)), template)
+            templates[template.table, template.key] = template
+    if not templates:
+        tables = ", ".join(f"[{table}]" for table in _KEYS)
+        raise InputError(
+            f"a prompt set must have one of the tables {tables}, got none below {directory}",
+            reason=REASON,
+        )
+    return _build_prompt_set(directory, tuple(templates[place] for place in sorted(templates)))
+
+
+def _prompt_files(directory: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(directory.rglob("*.toml"))
+        if path.is_file()
+        and path.name != METADATA_FILE
+        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+    ]
+
+
+def _build_prompt_set(directory: Path, templates: tuple[PromptTemplate, ...]) -> PromptSet:
+    metadata = _load_metadata(directory / METADATA_FILE)
+    texts = [[template.table, template.key, template.text] for template in templates]
+    used = frozenset().union(*(template.variables for template in templates))
+    detected: PromptFormat = "HEAD" if used & _ONLY_HEAD else "2024"
+    if metadata.format not in (None, detected):
+        raise InputError(
+            f"`format` in {METADATA_FILE} must be the one that the templates use, {detected!r}, "
+            f"got {metadata.format!r}",
+            reason=REASON,
+        )
+    return PromptSet(
+        name=metadata.name or directory.resolve().name,
+        sha256=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+        licence=metadata.licence,
+        format=detected,
+        templates=templates,
+    )
+
+
+def _load_toml(path: Path, shown: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"{shown} must be a readable TOML file in UTF-8, got: {error}", reason=REASON
+        ) from error
+
+
+def _load_metadata(path: Path) -> _Metadata:
+    if not path.is_file():
+        return _Metadata()
+    try:
+        return _Metadata.model_validate(_load_toml(path, METADATA_FILE))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"`{field}` in {METADATA_FILE} must be one of name, licence and format "
+            f"('2024' or 'HEAD'), got: {first['msg']}",
+            reason=REASON,
+        ) from error
+
+
+def _load_templates(
+    path: Path, shown: str, extra_variables: Collection[str]
+) -> Iterator[PromptTemplate]:
+    document = _load_toml(path, shown)
+    for table, keys in _KEYS.items():
+        if table not in document:
+            continue
+        section = document[table]
+        for key in keys:
+            text = section.get(key) if isinstance(section, dict) else None
+            if not isinstance(text, str):
+                raise InputError(
+                    f"`{table}.{key}` in {shown} must be a string, got {type(text).__name__}",
+                    reason=REASON,
+                )
+            yield _parse_template(table, key, shown, text, extra_variables)
+
+
+def _parse_template(
+    table: str, key: str, shown: str, text: str, extra_variables: Collection[str]
+) -> PromptTemplate:
+    # The sandbox has no part in parsing, and the compiled template does not keep its tree.
+    try:
+        compile_template(text)
+        tree = Environment(autoescape=False).parse(text)  # noqa: S701 - prompts are no HTML
+        variables = frozenset(find_undeclared_variables(tree))
+    except TemplateError as error:
+        line = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
+        raise InputError(
+            f"`{table}.{key}` in {shown} must be a Jinja template, got: {error}{line}",
+            reason=REASON,
+        ) from error
+    template = PromptTemplate(table, key, shown, text, variables)
+    _refuse_other_templates(template, tree)
+    _refuse_unknown(template, tree, extra_variables)
+    return template
+
+
+def _refuse_other_templates(template: PromptTemplate, tree: nodes.Template) -> None:
+    kinds = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+    for node in tree.find_all(kinds):
+        raise InputError(
+            f"{template.place} must not load other templates, got "
+            f"{type(node).__name__.lower()} (line {node.lineno}); write the text in place",
+            reason=REASON,
+        )
+
+
+def _refuse_unknown(
+    template: PromptTemplate, tree: nodes.Template, extra_variables: Collection[str]
+) -> None:
+    """Refuse variables that no row will define; one that the template tests for may be absent."""
+    tested = {
+        node.node.name
+        for node in tree.find_all(nodes.Test)
+        if node.name in {"defined", "undefined"} and isinstance(node.node, nodes.Name)
+    }
+    known = _KNOWN[template.table]
+    unknown = sorted(template.variables - known - set(extra_variables) - tested)
+    if unknown:
+        raise InputError(
+            f"{template.place} must use known variables only, got `{unknown[0]}`; correct the "
+            f"name ({', '.join(sorted(known))}), or set it in `spec.prompts.variables`",
+            reason=REASON,
+        )
+
+
+def _refuse_double(earlier: PromptTemplate | None, template: PromptTemplate) -> None:
+    if earlier is not None:
+        raise InputError(
+            f"`[{template.table}]` must be in one file, got {earlier.file} and {template.file}; "
+            "remove one of them",
+            reason=REASON,
+        )

@@ -1,0 +1,52 @@
+"""`tunebench prompts check`: load a prompt set and render all of it for a made-up pull request."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tunebench_jobs.errors import JobError
+from tunebench_jobs.prompts import PromptSetReport, TextReport, check_prompt_set
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what the prompt set holds and return the exit code."""
+    parser = argparse.ArgumentParser(prog="tunebench prompts check", description=__doc__)
+    parser.add_argument("directory", type=Path, help="folder of TOML files in PR-Agent's layout")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    options = parser.parse_args(arguments)
+    try:
+        report = check_prompt_set(options.directory)
+    except JobError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
+        return error.exit_code
+    text = json.dumps(asdict(report), indent=1) if options.output == "json" else _build_text(report)
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _build_text(report: PromptSetReport) -> str:
+    lines = [
+        f"prompt set {report.name}: renders",
+        f"  layout   {report.format}",
+        f"  licence  {report.licence or 'not given'}",
+        f"  sha256   {report.sha256}",
+    ]
+    lines += [_build_line(str(tool), text) for tool, text in report.tools.items()]
+    if report.evaluate:
+        lines.append(_build_line("evaluate", report.evaluate))
+    else:
+        lines.append("  evaluate is absent: LLM judges cannot be asked with this set")
+    return "\n".join(lines)
+
+
+def _build_line(name: str, text: TextReport) -> str:
+    variables = ", ".join(text.variables)
+    return f"  {name:<8} {text.scaffold_characters} characters without the diff; reads {variables}"

@@ -1,0 +1,1 @@
+"""Serving: an OpenAI-compatible endpoint over Ray Serve with a transformers engine."""

@@ -1,0 +1,106 @@
+"""One model with its adapters, as a machine that reads prompts and steps all sequences at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.serve.adapters import Route
+from tunebench_jobs.serve.prefixes import Prefixes
+from tunebench_jobs.serve.slots import LayerState, Slots
+
+_PREFIX_BYTES = 256 << 20
+_ATTENTION_KINDS = frozenset({"full_attention", "sliding_attention"})
+
+
+class Decoder:
+    """Reads prompts one by one (a prompt alone keeps a CPU busy), decodes all sequences together.
+
+    Sequences are numbered from 0 without a gap: when one leaves, the last one takes its number.
+    """
+
+    def __init__(self, model: Any, route: Route, *, batch_size: int) -> None:
+        """Take a model in eval mode, with the route of its adapters."""
+        self._model = model
+        self._route = route
+        self._adapters: list[int | None] = []
+        self._slots = Slots(batch_size)
+        self._prefixes = Prefixes(_PREFIX_BYTES)
+        self.batch_size = batch_size
+
+    @torch.inference_mode()
+    def read_prompt(self, adapter: int | None, ids: Sequence[int]) -> Any:
+        """Add a sequence at the end and return the logits [1, vocabulary] of its next token."""
+        known = self._prefixes.find(adapter, ids)
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(known or ()):
+            cache.update(keys, values, index)
+        start = cache.get_seq_length()
+        self._route.choose([adapter])
+        logits = self._model(
+            input_ids=torch.tensor([ids[start:]]),
+            position_ids=torch.arange(start, len(ids))[None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        states: list[LayerState] = [(layer.keys, layer.values) for layer in cache.layers]
+        self._prefixes.add(adapter, ids, states)
+        self._slots.add(states)
+        self._adapters.append(adapter)
+        return logits
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int]) -> Any:
+        """Append a token to each sequence and return the logits of the next ones."""
+        cache = self._slots.begin_step()
+        self._route.choose(self._adapters)
+        logits = self._model(
+            input_ids=torch.tensor(tokens)[:, None],
+            attention_mask=self._slots.build_mask(self._model.dtype),
+            position_ids=self._slots.ends[:, None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self._slots.end_step()
+        return logits
+
+    @torch.inference_mode()
+    def remove(self, index: int) -> None:
+        """Forget a sequence; the last one takes its number."""
+        self._slots.remove(index)
+        last = self._adapters.pop()
+        if index < len(self._adapters):
+            self._adapters[index] = last
+
+
+def find_context_limit(model: Any) -> int:
+    """Return how many tokens a prompt and its completion may have together.
+
+    Raises:
+        InputError: The model keeps a memory other than keys and values.
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_KINDS
+    if kinds or getattr(model, "_is_stateful", False):
+        msg = (
+            f"models of type `{config.model_type}` are not supported yet by the transformers "
+            f"engine: layers must be full or sliding attention, got {sorted(kinds) or 'a state'}"
+        )
+        raise InputError(msg, reason="ModelNotSupported")
+    limits = [config.max_position_embeddings, getattr(config, "sliding_window", None)]
+    # Within its window, sliding attention is full attention.
+    return min(int(limit) for limit in limits if limit)
+
+
+def count_token_bytes(model: Any) -> int:
+    """Return the size of one token's keys and values, at most."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)

@@ -1,0 +1,1 @@
+"""The train stage: fine-tune one model on the data stage's examples."""

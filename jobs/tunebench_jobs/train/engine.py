@@ -1,0 +1,224 @@
+"""How gradients of several workers become one step: plain data parallel, or DeepSpeed's ZeRO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from tunebench_api.v1alpha1 import DeepSpeed, TuningMethod, TuningSpec
+from tunebench_jobs.train.loss import AnswerLoss
+
+_MAX_GRADIENT_NORM = 1.0
+_STATE_FILE = "training.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_ZERO_STAGES = {DeepSpeed.ZERO1: 1, DeepSpeed.ZERO2: 2, DeepSpeed.ZERO3: 3}
+
+
+class Engine(Protocol):
+    """One worker's part of the optimizer steps; all workers call all methods alike."""
+
+    def accumulate(
+        self, ids: torch.Tensor, labels: torch.Tensor, *, weight: float, last: bool
+    ) -> float:
+        """Add `weight` times the gradient of a micro-batch's summed loss, and return that loss."""
+
+    def step(self, learning_rate: float) -> None:
+        """Clip the gradients, take the optimizer step and forget the gradients."""
+
+    def save(self, folder: Path) -> None:
+        """Write what is needed to go on at this step."""
+
+    def load(self, folder: Path) -> None:
+        """Go back to where `save` was called."""
+
+    def trained(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield each trained parameter, whole and on the CPU, with its name in the model."""
+
+
+def build_engine(loss: AnswerLoss, tuning: TuningSpec, device: torch.device) -> Engine:
+    """Build the engine that the spec asks for; the process group exists where one is needed."""
+    kind = find_deepspeed(tuning)
+    optimizer = _build_optimizer(loss, tuning)
+    if kind is DeepSpeed.NONE:
+        return PlainEngine(loss.to(device), optimizer, device)
+    return ZeroEngine(loss, optimizer, tuning, _ZERO_STAGES[kind])
+
+
+def find_deepspeed(tuning: TuningSpec) -> DeepSpeed:
+    """Return the ZeRO stage; Auto is ZeRO-2 where several workers train a whole model."""
+    if tuning.deepspeed is not DeepSpeed.AUTO:
+        return tuning.deepspeed
+    whole = tuning.method is TuningMethod.FULL and tuning.workers > 1
+    return DeepSpeed.ZERO2 if whole else DeepSpeed.NONE
+
+
+class PlainEngine:
+    """One worker, or several that each hold the whole state (DDP)."""
+
+    def __init__(self, loss: AnswerLoss, optimizer: Any, device: torch.device) -> None:
+        """Wrap the loss for the process group, where there is one."""
+        self._loss = loss
+        self._optimizer = optimizer
+        self._parameters = [part for part in loss.parameters() if part.requires_grad]
+        shared = dist.is_initialized() and dist.get_world_size() > 1
+        places = [device.index] if device.type == "cuda" else None
+        self._module = DistributedDataParallel(loss, device_ids=places) if shared else loss
+
+    def accumulate(
+        self, ids: torch.Tensor, labels: torch.Tensor, *, weight: float, last: bool
+    ) -> float:
+        """Exchange gradients at the last micro-batch only."""
+        with nullcontext() if last else self._no_exchange():
+            loss = self._module(ids, labels)
+            (loss * weight).backward()
+        return float(loss.detach())
+
+    def step(self, learning_rate: float) -> None:
+        """Step with AdamW."""
+        clip_grad_norm_(self._parameters, _MAX_GRADIENT_NORM)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def save(self, folder: Path) -> None:
+        """Write parameters and moments as one safetensors file, on the first worker."""
+        if dist.is_initialized() and dist.get_rank() > 0:
+            return
+        state = {}
+        for name, parameter in self._named():
+            state[f"{name}|value"] = parameter.detach().cpu().contiguous()
+            for moment in _MOMENTS:
+                value = self._optimizer.state[parameter][moment]
+                state[f"{name}|{moment}"] = value.detach().cpu().contiguous()
+        save_file(state, folder / _STATE_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Read the same on every worker."""
+        state = load_file(folder / _STATE_FILE)
+        with torch.no_grad():
+            for name, parameter in self._named():
+                parameter.copy_(state[f"{name}|value"])
+                self._optimizer.state[parameter] = {
+                    # A fused AdamW keeps its step counter beside the parameter.
+                    moment: state[f"{name}|{moment}"].to(parameter.device)
+                    for moment in _MOMENTS
+                }
+
+    def trained(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield copies, which are the same on every worker."""
+        for name, parameter in self._named():
+            yield name, parameter.detach().cpu().clone()
+
+    def _named(self) -> list[tuple[str, Any]]:
+        return _list_trained(self._loss)
+
+    def _no_exchange(self) -> AbstractContextManager[None]:
+        if isinstance(self._module, DistributedDataParallel):
+            held: AbstractContextManager[None] = self._module.no_sync()
+            return held
+        return nullcontext()
+
+
+class ZeroEngine:
+    """DeepSpeed's ZeRO: the training state is spread over the workers."""
+
+    def __init__(self, loss: AnswerLoss, optimizer: Any, tuning: TuningSpec, stage: int) -> None:
+        """Hand model and optimizer to DeepSpeed."""
+        import deepspeed  # noqa: PLC0415 - only where it is asked for; takes seconds
+
+        if not torch.cuda.is_available():
+            # Compiled at first use, for which a compiler is needed; gloo does the same work.
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        self._stage = stage
+        self._gathered = deepspeed.zero.GatheredParameters
+        self._engine, *_ = deepspeed.initialize(
+            model=loss,
+            optimizer=optimizer,
+            config=_build_zero_config(tuning, stage),
+            dist_init_required=False,
+        )
+
+    def accumulate(
+        self, ids: torch.Tensor, labels: torch.Tensor, *, weight: float, last: bool
+    ) -> float:
+        """Tell DeepSpeed where a step ends: steps may differ in micro-batches."""
+        self._engine.set_gradient_accumulation_boundary(is_boundary=last)
+        loss = self._engine(ids, labels)
+        self._engine.backward(loss * weight)
+        if not last:
+            self._engine.step()
+        return float(loss.detach())
+
+    def step(self, learning_rate: float) -> None:
+        """Step with the partitioned AdamW."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+
+    def save(self, folder: Path) -> None:
+        """Write every worker's partition, in DeepSpeed's own files."""
+        self._engine.save_checkpoint(
+            str(folder), tag="state", save_latest=False, exclude_frozen_parameters=True
+        )
+
+    def load(self, folder: Path) -> None:
+        """Read this worker's partition; the files come from this stage's own folder."""
+        self._engine.load_checkpoint(str(folder), tag="state", load_module_strict=False)
+
+    def trained(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the parameters one by one, so that never all of them are gathered at once."""
+        for name, parameter in _list_trained(self._engine.module):
+            with self._gathered([parameter], enabled=self._stage == _ZERO_STAGES[DeepSpeed.ZERO3]):
+                yield name, parameter.detach().cpu().clone()
+
+
+def _list_trained(loss: Any) -> list[tuple[str, Any]]:
+    return [
+        (name.removeprefix("model."), parameter)
+        for name, parameter in loss.named_parameters()
+        if parameter.requires_grad
+    ]
+
+
+def _build_optimizer(loss: AnswerLoss, tuning: TuningSpec) -> Any:
+    """Build AdamW; biases and norms do not decay."""
+    parameters = [part for part in loss.parameters() if part.requires_grad]
+    groups = [
+        {"params": [part for part in parameters if part.ndim > 1]},
+        {"params": [part for part in parameters if part.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=float(tuning.learning_rate),
+        weight_decay=float(tuning.weight_decay),
+        fused=find_deepspeed(tuning) is DeepSpeed.NONE,
+    )
+
+
+def _build_zero_config(tuning: TuningSpec, stage: int) -> dict[str, Any]:
+    zero: dict[str, Any] = {
+        "stage": stage,
+        "overlap_comm": torch.cuda.is_available(),
+        "contiguous_gradients": torch.cuda.is_available(),
+        "reduce_bucket_size": 50_000_000,
+        "allgather_bucket_size": 50_000_000,
+    }
+    return {
+        "train_micro_batch_size_per_gpu": tuning.micro_batch_size,
+        # The loop tells where a step ends, and weighs the micro-batches itself.
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": _MAX_GRADIENT_NORM,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1_000_000_000,
+    }

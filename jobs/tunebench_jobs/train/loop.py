@@ -1,0 +1,145 @@
+"""The training loop: straight from the schedule to the last optimizer step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunebench_api.v1alpha1 import TuningSpec
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.train.engine import Engine
+from tunebench_jobs.train.examples import TrainSet
+from tunebench_jobs.train.loss import build_rows
+from tunebench_jobs.train.place import Place
+from tunebench_jobs.train.resume import Position, find_resume_point, save_resume_point
+from tunebench_jobs.train.schedule import (
+    Sizes,
+    Step,
+    build_learning_rate,
+    build_steps,
+    count_steps,
+)
+
+# The last loss of a run is a mean over this many steps.
+_LAST_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained on, and where resume points lie."""
+
+    train_set: TrainSet
+    tuning: TuningSpec
+    seed: int
+    padding: int
+    folder: Path
+    identity: str
+
+    @property
+    def sizes(self) -> Sizes:
+        """How examples are dealt out."""
+        return Sizes(self.tuning.batch_size, self.tuning.micro_batch_size, self.tuning.workers)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps from the first to the last."""
+        return count_steps(
+            len(self.train_set.examples),
+            batch=self.tuning.batch_size,
+            epochs=self.tuning.epochs,
+            limit=self.tuning.max_steps,
+        )
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Whom the loop tells: after each step, and after each resume point."""
+
+    on_step: Callable[[Position, int], None]
+    on_resume_point: Callable[[Position, Path], None]
+
+
+def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position:
+    """Train from the newest resume point to the last step.
+
+    Raises:
+        InputError: The loss is not a finite number.
+    """
+    position = _resume(engine, work, place)
+    total = work.total_steps
+    steps = build_steps(
+        work.train_set.lengths, work.sizes, seed=work.seed, first=position.step, end=total
+    )
+    for step in steps:
+        started = time.monotonic()
+        loss = _run_step(engine, work, place, step, position.step)
+        position = _advance(position, work, step, loss, time.monotonic() - started)
+        hooks.on_step(position, total)
+        if position.step % work.tuning.checkpoint_steps == 0 or position.step == total:
+            folder = save_resume_point(
+                engine, position, work=work.folder, identity=work.identity, place=place
+            )
+            hooks.on_resume_point(position, folder)
+    return position
+
+
+def _resume(engine: Engine, work: Work, place: Place) -> Position:
+    found = find_resume_point(work.folder, work.identity)
+    # Nobody may write to the folder before all have looked.
+    place.meet()
+    if found is None:
+        return Position()
+    engine.load(found[0])
+    return found[1]
+
+
+def _run_step(engine: Engine, work: Work, place: Place, step: Step, number: int) -> float:
+    """Take one optimizer step and return the mean loss of its answer tokens, over all workers."""
+    import torch  # noqa: PLC0415 - the module is loaded by then; keeps imports of this one light
+
+    examples = work.train_set.examples
+    answer_tokens = sum(examples[index].answer_tokens for index in step.indices)
+    # The same randomness (dropout) whether or not the run was interrupted before.
+    torch.manual_seed(hash((work.seed, number, place.rank)))
+    batches = step.workers[place.rank]
+    mine = 0.0
+    for batch in batches:
+        ids, labels = build_rows(
+            [examples[index] for index in batch.indices], work.padding, place.device
+        )
+        # Workers' gradients are averaged, so that each is weighed by the number of workers.
+        weight = place.workers / answer_tokens if batch.counts else 0.0
+        loss = engine.accumulate(ids, labels, weight=weight, last=batch is batches[-1])
+        mine += loss if batch.counts else 0.0
+    loss = place.sum(mine) / answer_tokens
+    if not math.isfinite(loss):
+        msg = (
+            f"loss must be a finite number, got {loss} at step {number + 1}; lower "
+            "`learningRate`, add `warmupSteps` or set `precision: Float32`"
+        )
+        raise InputError(msg, reason="LossNotFinite")
+    tuning = work.tuning
+    engine.step(
+        build_learning_rate(
+            number,
+            total=work.total_steps,
+            warmup=tuning.warmup_steps,
+            peak=float(tuning.learning_rate),
+        )
+    )
+    return loss
+
+
+def _advance(position: Position, work: Work, step: Step, loss: float, seconds: float) -> Position:
+    examples = [work.train_set.examples[index] for index in step.indices]
+    return Position(
+        step=position.step + 1,
+        tokens=position.tokens + sum(len(example.input_ids) for example in examples),
+        answer_tokens=position.answer_tokens + sum(each.answer_tokens for each in examples),
+        seconds=position.seconds + seconds,
+        first_loss=loss if position.first_loss is None else position.first_loss,
+        last_losses=(*position.last_losses, loss)[-_LAST_STEPS:],
+    )

@@ -1,0 +1,306 @@
+"""A repository's history becomes pull requests."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from make_repository import LINK, SUBMODULE, Change, MadeCommit, list_commits, make_repository
+
+from tunebench_jobs.data.git_pulls import CommitDrop
+from tunebench_jobs.data.git_source import GitPulls, load_git_pulls
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.rows import PullRequest
+
+BASE = {"app.py": b"one\ntwo\nthree\n", "README.md": b"# Read me\n"}
+FIRST = MadeCommit("Start the application with a greeting\n", BASE)
+
+
+def load(path: Path, *, human: bool = False, limit: int = 100) -> GitPulls:
+    """Read all of a repository."""
+    return load_git_pulls(str(path), ref="HEAD", limit=limit, human_answers=human, clones=None)
+
+
+def load_newest(tmp_path: Path, *commits: MadeCommit, human: bool = False) -> PullRequest:
+    """Return the pull request of the newest of `commits`, which follow the first one."""
+    found = load(make_repository(tmp_path / "inventory", [FIRST, *commits]), human=human)
+    return found.pulls[0][0]
+
+
+def find_reason(tmp_path: Path, *commits: MadeCommit, human: bool = False) -> CommitDrop | None:
+    """Return why the newest of `commits`, which follow the first one, gives no pull request."""
+    path = make_repository(tmp_path / "inventory", [FIRST, *commits])
+    newest = list_commits(path)[0]
+    reasons = {drop.sha: drop.reason for drop in load(path, human=human).dropped}
+    return reasons.get(newest)
+
+
+def test_github_merge_has_title_description_commits_and_files(tmp_path: Path) -> None:
+    """A merge made by GitHub gives what the page of the pull request showed."""
+    path = make_repository(
+        tmp_path / "inventory",
+        [
+            FIRST,
+            MadeCommit("Say two louder", {**BASE, "app.py": b"one\nTWO\nthree\n"}),
+            MadeCommit("Say four\n\nIt was missing.", {**BASE, "app.py": b"one\nTWO\n4\n"}),
+            MadeCommit("Change the notes of the readme", {**BASE, "README.md": b"#\n"}, [0]),
+            MadeCommit(
+                "Merge pull request #12 from ada/louder\n\nSpeak louder\n\nPeople could not hear."
+                "\n\nSigned-off-by: Ada <ada@example.org>\n",
+                {"app.py": b"one\nTWO\n4\n", "README.md": b"#\n"},
+                [3, 2],
+            ),
+        ],
+    )
+    pull = load(path).pulls[0][0]
+
+    assert pull.model_dump(exclude={"files", "answers"}) == {
+        "id": "inventory#12",
+        "repository": "inventory",
+        "title": "Speak louder",
+        "description": "People could not hear.",
+        "branch": "louder",
+        "language": "Python",
+        "merged_at": "2023-11-15T02:13:20Z",
+        "license": None,
+        "commits": ("Say two louder", "Say four\n\nIt was missing."),
+    }
+    assert [(file.path, file.status, file.patch) for file in pull.files] == [
+        ("app.py", "modified", "@@ -1,3 +1,3 @@\n one\n-two\n-three\n+TWO\n+4")
+    ]
+
+
+def test_squash_gives_number_title_and_description(tmp_path: Path) -> None:
+    """A squashed pull request is read from its subject and body."""
+    squash = MadeCommit(
+        "Greet in French (#7)\n\n* Greet\n\n* Fix accent\n\nCo-authored-by: Bo <bo@example.org>\n",
+        {**BASE, "app.py": b"un\n"},
+    )
+    pull = load_newest(tmp_path, squash)
+
+    assert (pull.id, pull.title, pull.description) == (
+        "inventory#7",
+        "Greet in French",
+        "* Greet\n\n* Fix accent",
+    )
+    assert pull.commits == ("Greet", "Fix accent")
+
+
+def test_plain_commit_is_a_pull_request_of_its_own(tmp_path: Path) -> None:
+    """Where people push or rebase onto the mainline, each commit stands for a change."""
+    commit = MadeCommit("Count from zero\n\nAs programs do.", {**BASE, "app.py": b"zero\n"})
+    pull = load_newest(tmp_path, commit)
+
+    assert pull.id.startswith("inventory@")
+    assert (pull.title, pull.description) == ("Count from zero", "As programs do.")
+
+
+def test_number_seen_twice_gives_two_ids(tmp_path: Path) -> None:
+    """A number that two commits carry does not make two rows of one id."""
+    commits = [
+        MadeCommit("Greet in French (#7)", {**BASE, "app.py": b"un\n"}),
+        MadeCommit("Greet in Danish (#7)", {**BASE, "app.py": b"en\n"}),
+    ]
+    found = load(make_repository(tmp_path / "inventory", [FIRST, *commits]))
+    ids = [pull.id for pull, _ in found.pulls]
+
+    assert len(set(ids)) == len(ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "changes", "reason"),
+    [
+        pytest.param("Say nothing at all", {}, CommitDrop.NO_CHANGE, id="no change"),
+        pytest.param(
+            "Add a picture of us", {"a.png": b"\x89\0\0"}, CommitDrop.BINARY_ONLY, id="binary"
+        ),
+        pytest.param(
+            "Lock what we depend on",
+            {"poetry.lock": b"a\n"},
+            CommitDrop.GENERATED_ONLY,
+            id="lock file",
+        ),
+        pytest.param(
+            "Add a large table of numbers",
+            {"table.csv": b"0123456789\n" * 20_000},
+            CommitDrop.TOO_LARGE,
+            id="large file",
+        ),
+        pytest.param(
+            "Add very many files at once",
+            {f"{number}.txt": b"a\n" for number in range(101)},
+            CommitDrop.TOO_LARGE,
+            id="many files",
+        ),
+        pytest.param(
+            'Revert "Greet in French"\n\nThis reverts commit 0123456789.',
+            {"app.py": b"1\n"},
+            CommitDrop.REVERT,
+            id="revert",
+        ),
+        pytest.param("wip", {"app.py": b"1\n"}, CommitDrop.NO_DESCRIPTION, id="poor title"),
+        pytest.param(
+            "Pin a submodule somewhere",
+            {"lib": Change(b"a" * 40, SUBMODULE)},
+            CommitDrop.NO_CHANGE,
+            id="submodule",
+        ),
+        pytest.param(
+            "Make it a program to run",
+            {"app.py": Change(BASE["app.py"], "100755")},
+            CommitDrop.NO_CHANGE,
+            id="mode only",
+        ),
+    ],
+)
+def test_commit_is_dropped_with_its_reason(
+    tmp_path: Path, message: str, changes: dict[str, bytes], reason: CommitDrop
+) -> None:
+    """What teaches nothing is left out, and the reason is kept."""
+    found = find_reason(tmp_path, MadeCommit(message, {**BASE, **changes}))
+
+    assert found is reason
+
+
+def test_bot_is_dropped(tmp_path: Path) -> None:
+    """A program's pull request is dropped, whoever merges it."""
+    bumped = {**BASE, "app.py": b"1\n"}
+    commits = [
+        MadeCommit("Bump the greeting", bumped, author="dependabot[bot] <x@example.org>"),
+        MadeCommit(
+            "Merge pull request #3 from acme/bump\n\nBump the greeting to 2", bumped, [0, 1]
+        ),
+    ]
+
+    assert find_reason(tmp_path, *commits) is CommitDrop.BOT
+
+
+def test_merge_of_the_mainline_is_dropped(tmp_path: Path) -> None:
+    """A pull of the mainline lands nobody's pull request."""
+    commits = [
+        MadeCommit("Greet in French for once", {**BASE, "app.py": b"un\n"}),
+        MadeCommit("Note how to greet people", {**BASE, "README.md": b"#\n"}, [0]),
+        MadeCommit(
+            "Merge branch 'main' of https://example.org/a/b",
+            {"app.py": b"un\n", "README.md": b"#\n"},
+            [2, 1],
+        ),
+    ]
+
+    assert find_reason(tmp_path, *commits) is CommitDrop.MERGE_OF_MAINLINE
+
+
+def test_squash_with_a_poor_title_is_dropped_only_for_human_answers(tmp_path: Path) -> None:
+    """A title that says nothing is no lesson, but can be a task."""
+    commit = MadeCommit("fix (#4)", {**BASE, "app.py": b"1\n"})
+
+    assert find_reason(tmp_path / "human", commit, human=True) is CommitDrop.NO_DESCRIPTION
+    assert find_reason(tmp_path / "rows", commit) is None
+
+
+def test_only_text_that_people_write_is_kept(tmp_path: Path) -> None:
+    """Locks, pictures and submodules in a change are left out of its row; renames stay."""
+    files = {
+        "greeting.py": BASE["app.py"] + b"four\n",
+        "README.md": b"no newline at end",
+        "link": Change(b"greeting.py", LINK),
+        "yarn.lock": b"a\n" * 200_000,
+        "logo.png": b"\x89\0",
+        "lib": Change(b"a" * 40, SUBMODULE),
+    }
+    pull = load_newest(tmp_path, MadeCommit("Rename the application", files))
+    rows = {file.path: file for file in pull.files}
+
+    assert sorted(rows) == ["README.md", "greeting.py", "link"]
+    assert (rows["greeting.py"].status, rows["greeting.py"].previous_path) == ("renamed", "app.py")
+    assert rows["README.md"].patch.endswith("\n\\ No newline at end of file")
+
+
+def test_text_that_is_no_utf8_is_replaced(tmp_path: Path) -> None:
+    """Latin text in a file or message breaks nothing."""
+    pull = load_newest(tmp_path, MadeCommit("Greet the café", {**BASE, "app.py": b"caf\xe9\n"}))
+
+    assert "+caf\N{REPLACEMENT CHARACTER}" in pull.files[0].patch
+
+
+def test_settings_of_the_repository_change_nothing(tmp_path: Path) -> None:
+    """Neither colours, nor diff programs, nor attributes of a checkout reach the rows."""
+    path = make_repository(
+        tmp_path / "inventory", [FIRST, MadeCommit("Count to one", {"app.py": b"1\n"})]
+    )
+    before = load(path)
+    settings = {
+        "color.ui": "always",
+        "diff.noprefix": "true",
+        "diff.external": "false",
+        "diff.context": "0",
+        "diff.suppressBlankEmpty": "true",
+        "log.showSignature": "true",
+        "core.fsmonitor": "false",
+        "diff.renames": "false",
+    }
+    for name, value in settings.items():
+        subprocess.run(["git", "config", name, value], cwd=path, check=True)
+    (path / ".gitattributes").write_text("*.py binary\n")
+
+    assert load(path) == before
+
+
+def test_limit_counts_the_newest_commits(tmp_path: Path) -> None:
+    """A limit keeps the newest commits and reads no others."""
+    commits = [
+        MadeCommit(f"Count further, up to {number}", {**BASE, "app.py": b"%d\n" % number})
+        for number in range(5)
+    ]
+    found = load(make_repository(tmp_path / "inventory", [FIRST, *commits]), limit=2)
+
+    assert found.seen == 2
+    assert [pull.title for pull, _ in found.pulls] == [
+        "Count further, up to 4",
+        "Count further, up to 3",
+    ]
+
+
+def test_clone_of_a_url_is_brought_up_to_date(tmp_path: Path) -> None:
+    """A URL is cloned once, and a later run sees what was pushed meanwhile."""
+    path = make_repository(tmp_path / "inventory", [FIRST])
+    url, clones = f"file://{path}", tmp_path / "clones"
+
+    def count() -> int:
+        options = {"ref": "main", "limit": 9, "human_answers": False}
+        return load_git_pulls(url, **options, clones=clones).seen  # type: ignore[arg-type] - a table
+
+    first = count()
+    make_repository(path, [FIRST, MadeCommit("Count to one", {"app.py": b"1\n"})])
+
+    assert (first, count()) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("address", "ref", "words"),
+    [
+        pytest.param("--upload-pack=touch x", "HEAD", "begin with `-`", id="option as address"),
+        pytest.param("{path}", "--output=x", "begin with `-`", id="option as ref"),
+        pytest.param("{path}", "nowhere", "must name a commit", id="unknown ref"),
+        pytest.param("{path}/absent", "HEAD", "existing folder", id="no folder"),
+        pytest.param("{empty}", "HEAD", "must be a git repository", id="no repository"),
+        pytest.param("{bare}", "HEAD", "is empty", id="no commits"),
+        pytest.param("{shallow}", "HEAD", "shallow clone", id="shallow"),
+        pytest.param("file://{path}/absent", "HEAD", "could not clone", id="no clone"),
+        pytest.param("ext::sh -c true", "HEAD", "existing folder", id="remote helper"),
+    ],
+)
+def test_unusable_repository_is_named(tmp_path: Path, address: str, ref: str, words: str) -> None:
+    """A repository that cannot be read is an error that says what to do."""
+    commits = [FIRST, MadeCommit("Count to one", {"app.py": b"1\n"})]
+    path = make_repository(tmp_path / "inventory", commits)
+    places = {name: tmp_path / name for name in ("empty", "bare", "shallow")}
+    places["empty"].mkdir()
+    subprocess.run(["git", "init", "--quiet", str(places["bare"])], check=True)
+    clone = ["git", "clone", "--quiet", "--depth=1", f"file://{path}", str(places["shallow"])]
+    subprocess.run(clone, check=True)
+    wanted = address.format(path=path, **places)
+
+    with pytest.raises(InputError, match=words):
+        load_git_pulls(wanted, ref=ref, limit=9, human_answers=False, clones=tmp_path / "clones")
