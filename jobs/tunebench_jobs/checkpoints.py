@@ -128,17 +128,26 @@ def check_adapter(tensors: Mapping[str, Any], expected: AbstractSet[str]) -> Non
         raise InputError(msg, reason="AdapterUnchanged")
 
 
-def check_full_weights(tensors: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+def build_fingerprint(tensor: Any) -> float:
+    """Return a number that tells whether a tensor was changed."""
+    return float(tensor.detach().double().square().sum())
+
+
+def check_full_weights(tensors: Mapping[str, Any], before: Mapping[str, float]) -> None:
     """Check that fully tuned weights are finite and that training changed at least one of them.
+
+    Args:
+        tensors: The weights as they are saved.
+        before: Fingerprints of the weights that training began with.
 
     Raises:
         InputError: Weights are empty, absent, not finite or all as they were.
     """
-    if missing := sorted(set(base) - set(tensors)):
+    if missing := sorted(set(before) - set(tensors)):
         msg = f"checkpoint must have all weights of its base model, got none for {missing[0]}"
         raise InputError(msg, reason="CheckpointIncomplete")
     _check_numbers(tensors)
-    if all(tensors[name].equal(before.to(tensors[name].dtype)) for name, before in base.items()):
+    if all(build_fingerprint(tensors[name]) == value for name, value in before.items()):
         msg = "checkpoint must differ from its base model; raise `learningRate` or the steps"
         raise InputError(msg, reason="CheckpointUnchanged")
 

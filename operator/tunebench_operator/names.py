@@ -6,8 +6,9 @@ import hashlib
 import re
 
 from tunebench_api.contract import StageKind
+from tunebench_api.crd import SUMMARY_CONDITION
 
-SUCCEEDED = "Succeeded"
+SUCCEEDED = SUMMARY_CONDITION
 CONDITION_TYPES = (SUCCEEDED, "DataReady", "BaselineReady", "Trained", "Generated", "Judged")
 
 # Keeps child names inside the 63 characters of a label value, with room for digest and attempt.

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tiny_models import save_tiny_model
+
+from tunebench_operator.yaml_text import build_yaml
 
 PATCH = "@@ -1,2 +1,2 @@\n def f():\n-    return {0}\n+    return {1}\n"
 ANSWER = (
@@ -67,7 +68,7 @@ def make_tiny_run(folder: Path, *, models: int = 1, **spec: Any) -> Path:
         },
     }
     file = folder / "run.yaml"
-    file.write_text(yaml.safe_dump(body, sort_keys=False))
+    file.write_text(build_yaml(body))
     return file
 
 

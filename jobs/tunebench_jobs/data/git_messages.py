@@ -14,7 +14,7 @@ _LONG_LIVED = re.compile(
 MIN_TITLE = 10
 MIN_WORDS = 2
 
-_GITHUB = re.compile(r"^Merge pull request #(?P<number>\d+) from (?P<branch>\S+)")
+_GITHUB = re.compile(r"^Merge pull request #(?P<number>\d+) from (?:[^/\s]+/)?(?P<branch>\S+)")
 _BORS = re.compile(r"^Auto merge of #(?P<number>\d+) - [^:\s]+:(?P<branch>[^,\s]+)")
 _BITBUCKET = re.compile(r"^Merged in (?P<branch>\S+) \(pull request #(?P<number>\d+)\)")
 _AZURE = re.compile(r"^Merged PR (?P<number>\d+): (?P<title>.+)")

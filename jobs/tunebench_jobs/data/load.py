@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import describe_validation_error
@@ -102,20 +102,18 @@ def _read_parquet(path: Path) -> Iterator[tuple[Any, str]]:
                 for raw in batch.to_pylist():
                     number += 1
                     yield raw, f"{path}:row {number}"
-    except pa.ArrowException as error:
+    # A damaged page is an OSError, and damaged text is what Python says of it.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         msg = f"{path} must be a Parquet file; after row {number}: {error}"
         raise InputError(msg, reason="BrokenRow") from error
 
 
 def _parse_json(text: bytes, origin: str) -> Any:
+    """Parse JSON with pydantic's parser, which also refuses deep nests and lone surrogates."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}"
-        msg = f"{origin}: broken row: must be JSON, got {error.msg} at {place}"
-        raise InputError(msg, reason="BrokenRow") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        msg = f"{origin}: broken row: must be JSON in UTF-8: {error}"
+        return from_json(text)
+    except ValueError as error:
+        msg = f"{origin}: broken row: must be JSON in UTF-8, got {error}"
         raise InputError(msg, reason="BrokenRow") from error
 
 

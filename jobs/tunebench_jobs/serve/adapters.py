@@ -55,7 +55,7 @@ class Route:
                 self.mask[row, :, slice(*self._bounds[adapter])] = 1
 
 
-class MixedLinear(nn.Module):
+class MixedLinear(nn.Module):  # type: ignore[misc]  # torch is not followed
     """A linear layer with the LoRA matrices of all adapters."""
 
     def __init__(self, base: nn.Linear, route: Route, down: Any, up: Any) -> None:

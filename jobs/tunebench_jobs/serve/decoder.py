@@ -32,7 +32,6 @@ class Decoder:
         self._prefixes = Prefixes(_PREFIX_BYTES)
         self.batch_size = batch_size
 
-    @torch.inference_mode()
     def read_prompt(self, adapter: int | None, ids: Sequence[int]) -> Any:
         """Add a sequence at the end and return the logits [1, vocabulary] of its next token."""
         known = self._prefixes.find(adapter, ids)
@@ -41,42 +40,44 @@ class Decoder:
             cache.update(keys, values, index)
         start = cache.get_seq_length()
         self._route.choose([adapter])
-        logits = self._model(
-            input_ids=torch.tensor([ids[start:]]),
-            position_ids=torch.arange(start, len(ids))[None],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        logits = self._compute(
+            torch.tensor([ids[start:]]), torch.arange(start, len(ids))[None], cache
+        )
         states: list[LayerState] = [(layer.keys, layer.values) for layer in cache.layers]
         self._prefixes.add(adapter, ids, states)
         self._slots.add(states)
         self._adapters.append(adapter)
         return logits
 
-    @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> Any:
         """Append a token to each sequence and return the logits of the next ones."""
         cache = self._slots.begin_step()
         self._route.choose(self._adapters)
-        logits = self._model(
-            input_ids=torch.tensor(tokens)[:, None],
-            attention_mask=self._slots.build_mask(self._model.dtype),
-            position_ids=self._slots.ends[:, None],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        mask = self._slots.build_mask(self._model.dtype)
+        logits = self._compute(
+            torch.tensor(tokens)[:, None], self._slots.ends[:, None], cache, mask
+        )
         self._slots.end_step()
         return logits
 
-    @torch.inference_mode()
     def remove(self, index: int) -> None:
         """Forget a sequence; the last one takes its number."""
         self._slots.remove(index)
         last = self._adapters.pop()
         if index < len(self._adapters):
             self._adapters[index] = last
+
+    def _compute(self, ids: Any, positions: Any, cache: Any, mask: Any = None) -> Any:
+        """Return the logits behind the last of `ids`; without a mask, attention is causal."""
+        with torch.inference_mode():
+            return self._model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
 
 
 def find_context_limit(model: Any) -> int:

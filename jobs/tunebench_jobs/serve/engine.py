@@ -52,7 +52,7 @@ class EngineStoppedError(Exception):
     """The engine takes no requests any more."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Sequence:
     """A request under way."""
 

@@ -192,7 +192,7 @@ def _list_trained(loss: Any) -> list[tuple[str, Any]]:
 def _build_optimizer(loss: AnswerLoss, tuning: TuningSpec) -> Any:
     """Build AdamW; biases and norms do not decay."""
     parameters = [part for part in loss.parameters() if part.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [part for part in parameters if part.ndim > 1]},
         {"params": [part for part in parameters if part.ndim <= 1], "weight_decay": 0.0},
     ]

@@ -15,10 +15,8 @@ from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.checkpoints import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
-    MANIFEST_FILE,
     CheckpointFacts,
     check_adapter,
-    check_full_weights,
     save_manifest,
 )
 from tunebench_jobs.files import save_text
@@ -26,34 +24,32 @@ from tunebench_jobs.train.prepare import build_adapter_keys
 
 
 def save_checkpoint(
-    folder: Path,
-    model: Any,
-    tokenizer: Any,
-    trained: Mapping[str, Any],
-    facts: CheckpointFacts,
+    folder: Path, model: Any, tokenizer: Any, trained: Mapping[str, Any], facts: CheckpointFacts
 ) -> None:
     """Write a checkpoint, its manifest last.
 
     Raises:
-        InputError: What was trained is empty, not finite or as it was before.
+        InputError: The adapter is partial, not finite or changes nothing.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     tokenizer.save_pretrained(folder)
     if facts.method is TuningMethod.FULL:
-        model.save_pretrained(folder, state_dict=dict(trained))
+        _save_full(folder, model, trained)
     else:
         _save_adapter(folder, model, trained, facts)
     save_manifest(folder, facts)
 
 
-def build_fingerprints(model: Any, *, dtype: Any) -> dict[str, float]:
-    """Return a number for each trained parameter that tells whether it was changed."""
-    return {
-        name: float(parameter.detach().to(dtype).double().square().sum())
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
+def _save_full(folder: Path, model: Any, trained: Mapping[str, Any]) -> None:
+    parameters = dict(model.named_parameters())
+    # Tied weights have one parameter and several names in the state; buffers are not trained.
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    state = {
+        key: trained[names[id(value)]] if id(value) in names else value
+        for key, value in model.state_dict(keep_vars=True).items()
     }
+    model.save_pretrained(folder, state_dict=state)
 
 
 def _save_adapter(
@@ -76,6 +72,3 @@ def _save_adapter(
         "target_modules": sorted(config["target_modules"]),
     }
     save_text(path, json.dumps(config, indent=1, sort_keys=True))
-
-
-__all__ = ["MANIFEST_FILE", "build_fingerprints", "check_full_weights", "save_checkpoint"]

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from tunebench_api.v1alpha1 import TuningSpec
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.train.engine import Engine
 from tunebench_jobs.train.examples import TrainSet
+from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.loss import build_rows
 from tunebench_jobs.train.place import Place
-from tunebench_jobs.train.resume import Position, find_resume_point, save_resume_point
+from tunebench_jobs.train.resume import find_resume_point, save_resume_point
 from tunebench_jobs.train.schedule import (
     Sizes,
     Step,
@@ -98,8 +101,6 @@ def _resume(engine: Engine, work: Work, place: Place) -> Position:
 
 def _run_step(engine: Engine, work: Work, place: Place, step: Step, number: int) -> float:
     """Take one optimizer step and return the mean loss of its answer tokens, over all workers."""
-    import torch  # noqa: PLC0415 - the module is loaded by then; keeps imports of this one light
-
     examples = work.train_set.examples
     answer_tokens = sum(examples[index].answer_tokens for index in step.indices)
     # The same randomness (dropout) whether or not the run was interrupted before.

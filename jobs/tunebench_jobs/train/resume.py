@@ -16,21 +16,11 @@ from tunebench_jobs.checkpoints import CheckpointFile
 from tunebench_jobs.files import build_file_digest, save_text
 from tunebench_jobs.records import Record
 from tunebench_jobs.train.engine import Engine
+from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.place import Place
 
 STATE_FILE = "state.json"
 _KEPT = 2
-
-
-class Position(Record):
-    """How far a run is, and what the summary needs of the way so far."""
-
-    step: int = 0
-    tokens: int = 0
-    answer_tokens: int = 0
-    seconds: float = 0.0
-    first_loss: float | None = None
-    last_losses: tuple[float, ...] = ()
 
 
 class ResumePoint(Record):

@@ -16,6 +16,7 @@ from tunebench_api.errors import InvalidRunError, Problem
 from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_api.validation import parse_run
 from tunebench_operator.errors import UserError
+from tunebench_operator.yaml_text import parse_yaml
 
 PACKAGE_SCHEME = "package://"
 _GIT_TIMEOUT_SECONDS = 60
@@ -29,7 +30,7 @@ def load_run(path: Path) -> BenchmarkRun:
         InvalidRunError: A field must change.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         msg = f"`{path}` must be a readable YAML file: {error}"
         raise UserError(msg) from error

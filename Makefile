@@ -1,0 +1,105 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_STAMP := $(VENV)/.uv
+STAMP := $(VENV)/.installed
+
+# Python starts twice as fast with bytecode files, so they are written even where the shell says no.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Address of PyTorch's own CPU index, to save 4 GB: `make install TORCH_INDEX=https://...`.
+# Wheels from there have other hashes than the lock, so theirs are not checked.
+TORCH_INDEX ?=
+# What those wheels replace or do without.
+CUDA_PACKAGES = grep -oE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==' requirements/all.txt | tr -d '='
+TORCH_VERSION = $$(grep -oE '^torch==[0-9.]+' requirements/all.txt)
+
+RUN_FILE ?= manifests/samples/quickstart.yaml
+STORE ?= runs
+# More arguments for uv or pytest, such as `make lock ARGS=--upgrade` or `make unit ARGS=-x`.
+ARGS ?=
+
+.PHONY: help
+help:  ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: quickstart
+quickstart: install  ## Fine-tune, serve and judge a small model on this machine; no GPU, no key.
+	$(BIN)/tunebench run $(RUN_FILE) --store $(STORE)
+
+.PHONY: install
+install: $(STAMP)  ## Install everything into .venv, hashes checked; nothing to do: no time.
+
+$(UV_STAMP): requirements/uv.txt
+	$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("`PYTHON` must be 3.11 or newer, got " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	touch $@
+
+# Without dependencies, because the list is complete, and because one package asks for a version
+# that does not exist (pyproject.toml, [tool.uv]).
+$(STAMP): $(UV_STAMP) requirements/all.txt pyproject.toml
+ifeq ($(TORCH_INDEX),)
+	$(UV) pip install --python $(BIN)/python --no-deps --require-hashes --compile-bytecode -r requirements/all.txt
+else
+	$(UV) pip install --python $(BIN)/python --no-deps --require-hashes --compile-bytecode \
+	  -r requirements/all.txt --excludes <($(CUDA_PACKAGES))
+	$(UV) pip install --python $(BIN)/python --no-deps --compile-bytecode \
+	  --default-index $(TORCH_INDEX) $(TORCH_VERSION)
+endif
+	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+.PHONY: test
+test: check unit jobs  ## Everything short of whole benchmarks: check, then the fast and the slow tests.
+
+.PHONY: check
+check: install  ## Format, lint, types, import rules, spelling, and the CRD against the types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy operator jobs
+	$(BIN)/lint-imports
+	git ls-files -z --cached --others --exclude-standard | xargs -0 $(BIN)/codespell
+	$(BIN)/python -m tunebench_operator.manifests --check
+
+.PHONY: unit
+unit: install  ## Fast tests: no network, no Ray, no torch.
+	$(BIN)/pytest -m 'not jobs and not e2e' $(ARGS)
+
+.PHONY: jobs
+jobs: install  ## Slow tests: real Ray, torch and servers with tiny models.
+	$(BIN)/pytest -m jobs $(ARGS)
+
+.PHONY: e2e
+e2e: install  ## Whole benchmarks on this machine.
+	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+.PHONY: coverage
+coverage: install  ## Branch coverage of the fast tests.
+	$(BIN)/pytest -m 'not jobs and not e2e' --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+.PHONY: format
+format: install  ## Format the code and mend what can be mended.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: manifests
+manifests: install  ## Write the CRD from the types.
+	$(BIN)/python -m tunebench_operator.manifests
+
+.PHONY: lock
+lock: $(UV_STAMP)  ## Resolve pyproject.toml into requirements/all.txt.
+	$(UV) pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes \
+	  --no-emit-index-url --no-header --quiet -o requirements/all.txt $(ARGS)
+
+.PHONY: clean
+clean:  ## Remove what the tools cache; the environment and the runs stay.
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist
+	find operator jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +

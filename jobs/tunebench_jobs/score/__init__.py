@@ -1,0 +1,1 @@
+"""Win rates with intervals that say how sure they are, and the leaderboard made of them."""

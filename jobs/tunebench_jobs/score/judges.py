@@ -1,0 +1,178 @@
+"""What is to be said about the judges, and what a reader must know before trusting them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+
+from tunebench_api.contract import ScoreConfig, VariantKind
+from tunebench_api.v1alpha1 import REFERENCE_JUDGE, Control, JudgeSpec
+from tunebench_jobs.judge.health import build_judge_health
+from tunebench_jobs.judge.records import VerdictRow
+from tunebench_jobs.score.leaderboard import find_panel
+from tunebench_jobs.score.outcomes import JudgedVariant
+from tunebench_jobs.score.results import Agreement, JudgeResult, VariantResult, Warned
+from tunebench_jobs.score.statistics import build_agreement
+
+# Above these, a warning. Judgement, not law.
+_MAX_MISSING_PCT = 2.0
+_MAX_NULL_WINS_PCT = 5.0
+_MAX_SELF_LEAN_PCT = 5.0
+_MAX_CUT_OFF_PCT = 5.0
+_MIN_KAPPA = 0.4
+
+NOT_AN_LLM = "reference judge, not an LLM"
+
+
+def build_judge_results(
+    config: ScoreConfig, variants: Sequence[JudgedVariant]
+) -> list[JudgeResult]:
+    """Summarise each judge's verdicts."""
+    panel = find_panel(config)
+    return [
+        _build_judge(judge, variants, in_panel=index in panel)
+        for index, judge in enumerate(config.judges)
+    ]
+
+
+def build_agreements(config: ScoreConfig, variants: Sequence[JudgedVariant]) -> Iterator[Agreement]:
+    """Compare each two judges on the comparisons that both decided."""
+    labels = {
+        judge.name: {
+            (variant.spec.name, row.task, row.order): str(row.winner)
+            for variant in _without_controls(variants)
+            for row in _rows_of(variant, judge.name)
+            if row.winner is not None
+        }
+        for judge in config.judges
+    }
+    for left, right in combinations(labels, 2):
+        both = sorted(labels[left].keys() & labels[right].keys())
+        if both:
+            raw, kappa = build_agreement(
+                [labels[left][each] for each in both], [labels[right][each] for each in both]
+            )
+            yield Agreement(
+                judges=(left, right),
+                comparisons=len(both),
+                raw_pct=round(100 * raw, 4),
+                kappa=None if kappa is None else round(kappa, 4),
+            )
+
+
+def build_warnings(
+    config: ScoreConfig, results: Sequence[VariantResult], agreements: Iterable[Agreement]
+) -> list[Warned]:
+    """Return all that speaks against taking the numbers at face value."""
+    return [
+        *_warn_of_kinship(config),
+        *_warn_of_controls(results),
+        *_warn_of_gaps(config, results),
+        *(_warn_of_disagreement(each) for each in agreements if _disagree(each)),
+    ]
+
+
+def _build_judge(
+    judge: JudgeSpec, variants: Sequence[JudgedVariant], *, in_panel: bool
+) -> JudgeResult:
+    everything = build_judge_health([_rows_of(variant, judge.name) for variant in variants])
+    behaviour = build_judge_health(
+        [_rows_of(variant, judge.name) for variant in _without_controls(variants)]
+    )
+    llm = judge.model != REFERENCE_JUDGE
+    settings = {"temperature": judge.temperature, "maxTokens": judge.max_tokens} if llm else {}
+    return JudgeResult(
+        name=judge.name,
+        model=judge.model,
+        family=judge.family,
+        llm=llm,
+        in_panel=in_panel,
+        verdicts=everything.verdicts,
+        missing={str(cause): count for cause, count in sorted(everything.missing.items())},
+        order_consistency_pct=_to_pct(behaviour.order_consistency),
+        first_slot_pct=_to_pct(behaviour.first_slot),
+        ties_pct=_to_pct(behaviour.ties),
+        score_mismatch_pct=_to_pct(behaviour.score_mismatch),
+        re_asks=everything.re_asks,
+        cost_usd=everything.cost_usd if llm else 0.0,
+        settings=settings,
+    )
+
+
+def _rows_of(variant: JudgedVariant, judge: str) -> list[VerdictRow]:
+    return [row for row in variant.verdicts if row.judge == judge]
+
+
+def _without_controls(variants: Sequence[JudgedVariant]) -> list[JudgedVariant]:
+    return [variant for variant in variants if variant.spec.kind is not VariantKind.CONTROL]
+
+
+def _to_pct(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 4)
+
+
+def _warn_of_kinship(config: ScoreConfig) -> Iterator[Warned]:
+    relatives = (
+        (config.teacher_family, "PreferenceLeakage", "wrote the training answers"),
+        (config.baseline_spec.family, "SelfPreference", "made the baseline"),
+    )
+    for judge in config.judges:
+        for family, reason, deed in relatives:
+            if judge.family and family and judge.family.casefold() == family.casefold():
+                message = (
+                    f"judge `{judge.name}` is of the family `{judge.family}`, which {deed}; it may "
+                    "favour its own, so look at the judges of other families"
+                )
+                yield Warned(reason=reason, message=message)
+
+
+def _warn_of_controls(results: Sequence[VariantResult]) -> Iterator[Warned]:
+    for result in results:
+        for judged in result.by_judge:
+            if judged.win_rate is None:
+                continue
+            wins = judged.win_rate.pct
+            lean = (judged.tie_adjusted.pct if judged.tie_adjusted else 50.0) - 50.0
+            if result.control is Control.NULL and wins > _MAX_NULL_WINS_PCT:
+                message = (
+                    f"judge `{judged.name}` prefers a constant answer to the baseline in "
+                    f"{wins:.1f}% of comparisons; do not trust its verdicts"
+                )
+                yield Warned(reason="NullControlWins", message=message)
+            if result.control is Control.SELF and abs(lean) > _MAX_SELF_LEAN_PCT:
+                message = (
+                    f"judge `{judged.name}` gives the baseline {lean + 50:.1f}% of the points "
+                    "against itself, where 50% is fair"
+                )
+                yield Warned(reason="SelfControlUneven", message=message)
+
+
+def _warn_of_gaps(config: ScoreConfig, results: Sequence[VariantResult]) -> Iterator[Warned]:
+    for result in results:
+        share = 100 * result.missing / (result.tasks * len(config.judges) * 2)
+        if share > _MAX_MISSING_PCT:
+            message = (
+                f"variant `{result.name}` lacks {share:.1f}% of its verdicts; its win rate lies "
+                f"between {result.bounds.lo:.1f}% and {result.bounds.hi:.1f}%"
+            )
+            yield Warned(reason="MissingVerdicts", message=message)
+        cut = result.validity.cut_off_pct
+        if cut > _MAX_CUT_OFF_PCT and result.kind is not VariantKind.CONTROL:
+            message = (
+                f"{cut:.1f}% of the completions of variant `{result.name}` were cut off at the "
+                "token limit; raise `spec.generation.maxTokens` if they look reasonable"
+            )
+            yield Warned(reason="CompletionsCutOff", message=message)
+
+
+def _disagree(agreement: Agreement) -> bool:
+    return agreement.kappa is not None and agreement.kappa < _MIN_KAPPA
+
+
+def _warn_of_disagreement(agreement: Agreement) -> Warned:
+    left, right = agreement.judges
+    message = (
+        f"judges `{left}` and `{right}` agree little beyond chance (kappa {agreement.kappa:.2f}); "
+        "read their columns apart"
+    )
+    return Warned(reason="JudgesDisagree", message=message)

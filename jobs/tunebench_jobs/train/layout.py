@@ -1,0 +1,20 @@
+"""What lies in the output folder of a train stage, and how far its training is."""
+
+from __future__ import annotations
+
+from tunebench_jobs.records import Record
+
+CHECKPOINT_FOLDER = "checkpoint"
+WORK_FOLDER = "work"
+SUMMARY_FILE = "summary.json"
+
+
+class Position(Record):
+    """How far a run is, and what the summary needs of the way so far."""
+
+    step: int = 0
+    tokens: int = 0
+    answer_tokens: int = 0
+    seconds: float = 0.0
+    first_loss: float | None = None
+    last_losses: tuple[float, ...] = ()

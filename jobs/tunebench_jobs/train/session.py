@@ -1,0 +1,182 @@
+"""One worker's training session: model and data in, checkpoint and summary out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tunebench_api.contract import TrainConfig
+from tunebench_api.v1alpha1 import TuningMethod
+from tunebench_jobs.checkpoints import (
+    CheckpointFacts,
+    build_fingerprint,
+    check_full_weights,
+)
+from tunebench_jobs.context import StageContext
+from tunebench_jobs.files import disk_errors, save_text
+from tunebench_jobs.models import build_base_digest, load_tokenizer, resolve_base
+from tunebench_jobs.train.engine import Engine, build_engine
+from tunebench_jobs.train.examples import (
+    TRAIN_FILE,
+    TrainSet,
+    build_train_set,
+    load_train_examples,
+)
+from tunebench_jobs.train.export import save_checkpoint
+from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER, Position
+from tunebench_jobs.train.loop import Hooks, Work, run_loop
+from tunebench_jobs.train.loss import AnswerLoss
+from tunebench_jobs.train.place import Place
+from tunebench_jobs.train.prepare import find_precision, prepare_model
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a worker has loaded."""
+
+    config: TrainConfig
+    context: StageContext
+    place: Place
+    base_digest: str
+    tokenizer: Any
+    model: Any
+    train_set: TrainSet
+    precision: str
+
+
+def run_session(config: TrainConfig, context: StageContext, place: Place, hooks: Hooks) -> None:
+    """Train with all workers; the first one leaves the checkpoint and the summary."""
+    with disk_errors(context.store):
+        session = _open(config, context, place)
+        work = Work(
+            train_set=session.train_set,
+            tuning=config.tuning,
+            seed=config.seed,
+            padding=int(session.tokenizer.pad_token_id),
+            folder=context.output / WORK_FOLDER,
+            identity=f"{session.base_digest}:{session.train_set.digest}:{place.workers}",
+        )
+        saved_dtype = _find_saved_dtype(session.model)
+        before = _build_fingerprints(session.model, saved_dtype)
+        half = torch.bfloat16 if session.precision == "BFloat16" else None
+        loss = AnswerLoss(session.model.train(), autocast=half)
+        engine = build_engine(loss, config.tuning, place.device)
+        position = run_loop(engine, work, place, hooks)
+        _leave(session, _gather(engine, session, saved_dtype), before, position)
+
+
+def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
+    """Load everything; the first worker first, so that the others find what it converted."""
+    examples = load_train_examples(context.path(config.data) / TRAIN_FILE)
+    if place.rank > 0:
+        place.meet()
+    folder = resolve_base(config.base, context.store)
+    digest = build_base_digest(folder, context.store)
+    if place.rank == 0:
+        place.meet()
+    tokenizer = load_tokenizer(folder)
+    precision = find_precision(config.tuning.precision, place.device)
+    model = prepare_model(folder, config.tuning, precision, config.seed)
+    window = getattr(model.config, "max_position_embeddings", None) or config.tuning.max_length
+    train_set = build_train_set(
+        examples,
+        tokenizer,
+        max_length=min(config.tuning.max_length, window),
+        overflow=config.tuning.overflow,
+    )
+    return Session(
+        config, context, place, digest, tokenizer, model, train_set, precision=str(precision)
+    )
+
+
+def _gather(engine: Engine, session: Session, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Collect what was trained; all workers take part, the first one keeps it."""
+    full = session.config.tuning.method is TuningMethod.FULL
+    return {
+        name: tensor.to(dtype) if full else tensor
+        for name, tensor in engine.trained()
+        if session.place.rank == 0
+    }
+
+
+def _leave(
+    session: Session,
+    trained: Mapping[str, torch.Tensor],
+    before: Mapping[str, float],
+    position: Position,
+) -> None:
+    """Write the checkpoint and the summary, on the first worker."""
+    if session.place.rank > 0:
+        return
+    if session.config.tuning.method is TuningMethod.FULL:
+        check_full_weights(trained, before)
+    facts = _build_facts(session, position)
+    output = session.context.output
+    save_checkpoint(output / CHECKPOINT_FOLDER, session.model, session.tokenizer, trained, facts)
+    save_text(output / SUMMARY_FILE, json.dumps(_build_summary(facts, position), indent=1))
+
+
+def _build_facts(session: Session, position: Position) -> CheckpointFacts:
+    base = session.config.base
+    parameters = list(session.model.parameters())
+    return CheckpointFacts(
+        method=session.config.tuning.method,
+        base=base.base,
+        revision=base.revision,
+        gguf_file=base.gguf_file,
+        base_digest=session.base_digest,
+        seed=session.config.seed,
+        steps=position.step,
+        examples=len(session.train_set.examples),
+        dropped=session.train_set.dropped,
+        precision=session.precision,
+        train_loss=_mean(position.last_losses),
+        parameters_total=sum(_count(part) for part in parameters),
+        parameters_trained=sum(_count(part) for part in parameters if part.requires_grad),
+    )
+
+
+def _build_summary(facts: CheckpointFacts, position: Position) -> dict[str, Any]:
+    return {
+        "steps": facts.steps,
+        "examples": facts.examples,
+        "dropped": facts.dropped,
+        "tokens": position.tokens,
+        "answer_tokens": position.answer_tokens,
+        "train_loss": {
+            "first": round(position.first_loss or 0.0, 4),
+            "last": round(facts.train_loss, 4),
+        },
+        "tokens_per_second": round(position.tokens / max(position.seconds, 1e-9), 1),
+        "seconds": round(position.seconds, 1),
+        "parameters": {"total": facts.parameters_total, "trained": facts.parameters_trained},
+        "precision": facts.precision,
+        "checkpoint": CHECKPOINT_FOLDER,
+    }
+
+
+def _find_saved_dtype(model: Any) -> torch.dtype:
+    """Return the number format of the base model's files, which a full checkpoint keeps."""
+    dtype = getattr(model.config, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _build_fingerprints(model: Any, dtype: torch.dtype) -> dict[str, float]:
+    return {
+        name: build_fingerprint(parameter.detach().to(dtype))
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def _count(parameter: Any) -> int:
+    """Count the numbers of a parameter, also of one that ZeRO-3 has spread over the workers."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return sum(values) / max(len(values), 1)

@@ -1,0 +1,96 @@
+"""What Ray Train runs on every worker; torch is imported here, not where the run is steered."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tunebench_api.contract import Progress, Runtime, TrainConfig
+from tunebench_jobs.context import StageContext
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.train.layout import Position
+
+_REPORT_SECONDS = 1.0
+
+
+def run_worker(arguments: Mapping[str, str]) -> None:
+    """Run one worker's training session."""
+    context = StageContext(Runtime.model_validate_json(arguments["runtime"]))
+    config = TrainConfig.model_validate_json(arguments["config"])
+    import ray.train  # noqa: PLC0415 - the process that steers needs none of these
+    import torch  # noqa: PLC0415 - likewise
+
+    from tunebench_jobs.train.loop import Hooks  # noqa: PLC0415 - likewise
+    from tunebench_jobs.train.place import Place  # noqa: PLC0415 - likewise
+    from tunebench_jobs.train.session import run_session  # noqa: PLC0415 - likewise
+
+    ranks = ray.train.get_context()
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", ranks.get_local_rank())
+        torch.cuda.set_device(device)
+    cpus = context.runtime.cpus or len(os.sched_getaffinity(0))
+    torch.set_num_threads(max(1, cpus // ranks.get_local_world_size()))
+    place = Place(ranks.get_world_rank(), ranks.get_world_size(), device)
+    reporter = _Reporter(context if place.rank == 0 else None)
+
+    def keep(position: Position, folder: Path) -> None:
+        reporter.checkpoint = folder.name
+        ray.train.report(
+            {"step": position.step, "loss": position.last_losses[-1]},
+            # All workers wrote to the store already; Ray only has to know.
+            checkpoint=ray.train.Checkpoint(str(folder)) if place.rank == 0 else None,
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+        )
+
+    reporter.say("loading the model")
+    try:
+        run_session(config, context, place, Hooks(on_step=reporter.tell, on_resume_point=keep))
+    except torch.OutOfMemoryError as error:
+        msg = (
+            f"training must fit the accelerator's memory: {error}; lower `microBatchSize` or "
+            "`maxLength`, or set `deepspeed: ZeRO3`"
+        )
+        raise InputError(msg, reason="OutOfMemory") from error
+
+
+class _Reporter:
+    """The first worker's voice, about once a second."""
+
+    def __init__(self, context: StageContext | None) -> None:
+        self._context = context
+        self._told = float("-inf")
+        self._begin: tuple[float, Position] | None = None
+        self.checkpoint: str | None = None
+
+    def say(self, message: str) -> None:
+        if self._context is not None:
+            self._context.report(Progress(percent=0, message=message))
+
+    def tell(self, position: Position, total: int) -> None:
+        now = time.monotonic()
+        # Counted from the first step of this attempt, which pays for warming up.
+        begin, first = self._begin = self._begin or (now, position)
+        last = position.step == total
+        if self._context is None or (now - self._told < _REPORT_SECONDS and not last):
+            return
+        self._told = now
+        done = position.step - first.step
+        speed = (position.tokens - first.tokens) / (now - begin) if done else None
+        left = (now - begin) / done * (total - position.step) if done else None
+        losses = position.last_losses
+        self._context.report(
+            Progress(
+                # The last percent is writing the checkpoint.
+                percent=min(99, 100 * position.step // total),
+                message="saving the checkpoint" if last else "training",
+                step=position.step,
+                total_steps=total,
+                loss=f"{sum(losses) / len(losses):.4f}",
+                eta_seconds=None if left is None else round(left),
+                tokens_per_second=None if speed is None else f"{speed:.0f}",
+                checkpoint=self.checkpoint,
+            )
+        )
