@@ -116,10 +116,12 @@ async def ask(
         RetryableError: It was still busy or away after `retries` more attempts.
     """
     litellm = load_litellm()
+    from openai import OpenAIError  # noqa: PLC0415 - LiteLLM loaded it; all its errors derive from it
+
     for attempt in range(retries + 1):
         try:
             return _build_reply(await _complete(litellm, endpoint, messages), litellm)
-        except litellm.exceptions.OpenAIError as error:
+        except OpenAIError as error:
             failure = build_llm_failure(error, endpoint.model, _list_secrets(endpoint, os.environ))
             if isinstance(failure, InputError) or attempt == retries:
                 # Not chained: the cause's text and frames hold the key.

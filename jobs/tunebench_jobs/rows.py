@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal
 
 from pydantic import Field
@@ -34,4 +33,4 @@ class PullRequest(Record):
     license: str | None = None
     commits: tuple[str, ...] = ()
     files: tuple[ChangedFile, ...] = Field(min_length=1)
-    answers: Mapping[Tool, str | None] = Field(default_factory=lambda: MappingProxyType({}))
+    answers: Mapping[Tool, str | None] = Field(default_factory=dict)

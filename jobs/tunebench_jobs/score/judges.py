@@ -68,7 +68,7 @@ def build_warnings(
         *_warn_of_kinship(config),
         *_warn_of_controls(results),
         *_warn_of_gaps(config, results),
-        *(_warn_of_disagreement(each) for each in agreements if _disagree(each)),
+        *(_warn_of_disagreement(each) for each in agreements if _disagree(each, config)),
     ]
 
 
@@ -165,8 +165,11 @@ def _warn_of_gaps(config: ScoreConfig, results: Sequence[VariantResult]) -> Iter
             yield Warned(reason="CompletionsCutOff", message=message)
 
 
-def _disagree(agreement: Agreement) -> bool:
-    return agreement.kappa is not None and agreement.kappa < _MIN_KAPPA
+def _disagree(agreement: Agreement, config: ScoreConfig) -> bool:
+    """Whether two judges of the headline agree too little; the reference judge may differ."""
+    panel = {config.judges[index].name for index in find_panel(config)}
+    in_panel = panel.issuperset(agreement.judges)
+    return in_panel and agreement.kappa is not None and agreement.kappa < _MIN_KAPPA
 
 
 def _warn_of_disagreement(agreement: Agreement) -> Warned:

@@ -1,0 +1,164 @@
+"""The score stage: verdicts in, `results.json` and `leaderboard.md` out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from tunebench_api.contract import ScoreConfig, ScoredVariant, VariantKind
+from tunebench_api.v1alpha1 import Control
+from tunebench_jobs.context import Outcome, StageContext
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.files import build_file_digest, save_text
+from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow
+from tunebench_jobs.judge.stage import load_completions
+from tunebench_jobs.records import Completion, Task, load_jsonl
+from tunebench_jobs.score.markdown import render_markdown
+from tunebench_jobs.score.outcomes import JudgedVariant
+from tunebench_jobs.score.report import build_results, build_summary
+from tunebench_jobs.score.results import LEADERBOARD_FILE, RESULTS_FILE
+from tunebench_jobs.stage import load_result
+
+_EVAL_FILE = "eval.jsonl"
+_MANIFEST_FILE = "manifest.json"
+_COMPLETIONS_FILE = "completions.jsonl"
+_PACKAGES = ("tunebench", "litellm", "numpy", "pydantic", "pyyaml")
+_BILLION = 1e9
+
+
+def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
+    """Score every variant and write the report.
+
+    Raises:
+        InputError: There is no task, or an artefact of an earlier stage is absent or broken.
+    """
+    tasks = list(load_jsonl(context.path(config.data) / _EVAL_FILE, Task))
+    if not tasks:
+        msg = f"`{config.data}/{_EVAL_FILE}` must have at least one task, got none"
+        raise InputError(msg, reason="EmptyDataset")
+    variants = load_variants(config, context, tasks)
+    results = build_results(
+        config,
+        tasks,
+        variants,
+        inputs=digest_inputs(config, context),
+        prompts=load_prompts(config, context),
+        versions=list_versions(),
+    )
+    text = results.model_dump_json(by_alias=True, indent=1)
+    save_text(context.output / RESULTS_FILE, text + "\n")
+    save_text(context.output / LEADERBOARD_FILE, render_markdown(results))
+    return Outcome(
+        message=f"{len(variants)} variants scored",
+        artefacts=(RESULTS_FILE, LEADERBOARD_FILE),
+        summary=build_summary(results),
+    )
+
+
+def load_variants(
+    config: ScoreConfig, context: StageContext, tasks: Sequence[Task]
+) -> list[JudgedVariant]:
+    """Load each variant's completions and verdicts.
+
+    Raises:
+        InputError: A file, or the completion of a task, is absent or broken.
+    """
+    baseline = load_completions(context.path(config.baseline))
+    sizes = load_sizes(config, context)
+    variants = []
+    for spec in config.variants:
+        completions = load_completions(context.path(spec.completions))
+        absent = [task.id for task in tasks if task.id not in completions]
+        if absent:
+            msg = f"variant `{spec.name}` must have a completion of `{absent[0]}`, got none"
+            raise InputError(msg, reason="MissingCompletion")
+        verdicts = load_jsonl(context.path(spec.judge) / VERDICTS_FILE, VerdictRow)
+        variants.append(
+            JudgedVariant(
+                spec=spec.model_copy(update={"size_billions": sizes.get(spec.name)}),
+                completions=[completions[task.id] for task in tasks],
+                verdicts=list(verdicts),
+                control=find_control(spec, completions, baseline),
+            )
+        )
+    return variants
+
+
+def find_control(
+    spec: ScoredVariant, ours: Mapping[str, Completion], baseline: Mapping[str, Completion]
+) -> Control | None:
+    """Return which control a variant is: the self control gives the baseline's own completions."""
+    if spec.kind is not VariantKind.CONTROL:
+        return None
+    same = all(
+        task in baseline and row.completion == baseline[task].completion
+        for task, row in ours.items()
+    )
+    return Control.SELF if same else Control.NULL
+
+
+def load_sizes(config: ScoreConfig, context: StageContext) -> dict[str, str]:
+    """Return each variant's size in billions: as the run says, or as training counted it."""
+    counted = {
+        spec.name: size
+        for spec in config.variants
+        if spec.train and (size := _count_parameters(context, spec.train))
+    }
+    # An un-tuned variant is as large as those that were made from it.
+    counted |= {
+        spec.untuned: counted[spec.name]
+        for spec in config.variants
+        if spec.untuned and spec.name in counted
+    }
+    given = {spec.name: spec.size_billions for spec in config.variants if spec.size_billions}
+    return counted | given
+
+
+def digest_inputs(config: ScoreConfig, context: StageContext) -> dict[str, str]:
+    """Return the SHA-256 of everything that the results were computed from."""
+    paths = [f"{config.data}/{name}" for name in (_MANIFEST_FILE, _EVAL_FILE)]
+    paths.append(f"{config.baseline}/{_COMPLETIONS_FILE}")
+    for spec in config.variants:
+        paths += [f"{spec.completions}/{_COMPLETIONS_FILE}", f"{spec.judge}/{VERDICTS_FILE}"]
+    return {
+        path: build_file_digest(context.path(path))
+        for path in sorted(set(paths))
+        if context.path(path).is_file()
+    }
+
+
+def load_prompts(config: ScoreConfig, context: StageContext) -> dict[str, str]:
+    """Return name and SHA-256 of the prompt set that judges were asked with."""
+    for spec in config.variants:
+        result = load_result(context.path(spec.judge))
+        if result and "prompts" in result.summary:
+            return {
+                "name": str(result.summary["prompts"]),
+                "sha256": str(result.summary["prompts_sha256"]),
+            }
+    return {}
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions of what computed the results."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            # Run from a checkout that is not installed.
+            versions[package] = "unknown"
+    return versions
+
+
+def _count_parameters(context: StageContext, train: str) -> str | None:
+    """Return the base's parameters in billions, as the train stage counted them."""
+    result = load_result(context.path(train))
+    counts = result.summary.get("parameters") if result else None
+    if not counts:
+        return None
+    total, trained = counts["total"], counts["trained"]
+    # Adapters are no part of the base; after full fine-tuning everything is trained.
+    base = total - trained if trained < total else total
+    return f"{base / _BILLION:.2g}"

@@ -1,0 +1,157 @@
+"""Models behind LiteLLM are asked over real HTTP, and fail in words that help."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import pytest
+
+from tunebench_api.contract import PreflightConfig
+from tunebench_jobs.errors import InputError, JobError, RetryableError
+from tunebench_jobs.llm import Endpoint, Reply, ask
+from tunebench_jobs.preflight import check_credentials
+
+pytestmark = pytest.mark.jobs
+
+KEY = "sk-very-secret-key"
+CHAT = [{"role": "user", "content": "Describe."}]
+
+
+class FakeVendor(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that answers with the statuses it is given, then with 200."""
+
+    statuses: ClassVar[list[int]] = []
+    seen: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        """Answer one chat."""
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.seen.append({**body, "authorization": self.headers["authorization"]})
+        status = self.statuses.pop(0) if self.statuses else 200
+        message = {"role": "assistant", "content": "title: x"}
+        choices = [{"index": 0, "message": message, "finish_reason": "length"}]
+        usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+        good = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+        bad = {"error": {"message": f"no, {KEY} will not do", "type": "x", "code": None}}
+        answer = {**good, "choices": choices, "usage": usage} if status == 200 else bad
+        text = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Keep standard error quiet."""
+
+
+@pytest.fixture
+def vendor() -> Iterator[Endpoint]:
+    """Start a server and return the endpoint that reaches it."""
+    FakeVendor.statuses.clear()
+    FakeVendor.seen.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeVendor) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        base = f"http://127.0.0.1:{server.server_port}/v1"
+        yield Endpoint("openai/big", base, KEY, temperature=0.0, max_tokens=64, extra={"seed": 3})
+        server.shutdown()
+        thread.join()
+
+
+async def test_reply_has_text_reason_and_tokens(vendor: Endpoint) -> None:
+    """The settings reach the server, and the answer comes back with its size."""
+    reply = await ask(vendor, CHAT, retries=0)
+    seen = FakeVendor.seen[0]
+
+    assert reply == Reply("title: x", None, "length", prompt_tokens=7, completion_tokens=2)
+    assert (seen["model"], seen["temperature"], seen["max_tokens"]) == ("big", 0.0, 64)
+    assert (seen["seed"], seen["messages"]) == (3, CHAT)
+    assert seen["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_busy_server_is_asked_again(vendor: Endpoint, status: int) -> None:
+    """A server that is busy or broken for a moment costs a wait, and nothing else."""
+    FakeVendor.statuses.extend([status, status])
+    reply = await ask(vendor, CHAT, retries=2, first_delay=0.001)
+
+    assert reply.text == "title: x"
+    assert len(FakeVendor.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "requests"),
+    [
+        pytest.param(401, (InputError, "AuthenticationFailed"), 1, id="key"),
+        pytest.param(403, (InputError, "AuthenticationFailed"), 1, id="permission"),
+        pytest.param(404, (InputError, "ModelNotFound"), 1, id="model"),
+        pytest.param(400, (InputError, "BadRequest"), 1, id="settings"),
+        pytest.param(429, (RetryableError, "RateLimited"), 2, id="rate limit"),
+        pytest.param(500, (RetryableError, "ModelUnavailable"), 2, id="broken"),
+    ],
+)
+async def test_failure_has_a_reason_and_hides_the_key(
+    vendor: Endpoint,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    failure: tuple[type[JobError], str],
+    requests: int,
+) -> None:
+    """What the user must mend is never asked twice, and no message or log shows the key."""
+    FakeVendor.statuses.extend([status] * 9)
+    with caplog.at_level(logging.INFO), pytest.raises(JobError) as caught:
+        await ask(vendor, CHAT, retries=1, first_delay=0.001)
+
+    assert (type(caught.value), caught.value.reason) == failure
+    assert "[redacted] will not do" in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert KEY not in str(caught.value) + caplog.text
+    assert len(FakeVendor.seen) == requests
+
+
+async def test_absent_server_may_come_back() -> None:
+    """A refused connection is retryable."""
+    endpoint = Endpoint("openai/big", "http://127.0.0.1:9/v1", "none")
+
+    with pytest.raises(RetryableError, match="gave no answer"):
+        await ask(endpoint, CHAT, retries=0)
+
+
+def make_config(**judge: Any) -> PreflightConfig:
+    """Return the config of a run with one LLM judge."""
+    return PreflightConfig.from_wire(
+        {
+            "bases": [],
+            "judges": [{"name": "gpt", **judge}],
+            "baseline": {"name": "stored", "completions": {"uri": "x.jsonl"}},
+            "prompts": {"builtin": "compact"},
+            "tools": ["Describe"],
+        }
+    )
+
+
+def test_unknown_provider_is_found_in_preflight() -> None:
+    """A model id that LiteLLM cannot place is named, with the way to write it."""
+    with pytest.raises(InputError, match=r"`spec\.judges\[gpt\]\.model` must be a LiteLLM"):
+        check_credentials(make_config(model="nonsense/gpt"), {})
+
+
+def test_absent_vendor_key_is_found_in_preflight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without secretRef the vendor's own variable must be set."""
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+
+    with pytest.raises(InputError, match="ANTHROPIC_API_KEY must be set"):
+        check_credentials(make_config(model="anthropic/claude-sonnet-4-20250514"), {})
+
+
+def test_own_server_needs_no_key() -> None:
+    """With apiBase and without secretRef the server is taken as open."""
+    config = make_config(model="openai/mine", apiBase="http://localhost:8000/v1")
+
+    assert check_credentials(config, {}) == ["openai/mine"]

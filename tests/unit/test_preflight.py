@@ -1,0 +1,163 @@
+"""What would fail late is found first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunebench_api.contract import PreflightConfig, Runtime
+from tunebench_jobs.context import StageContext
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.preflight import check_credentials, check_prompts
+from tunebench_jobs.prompt_source import load_configured_prompts, parse_variables
+from tunebench_jobs.prompts_check import main as check_main
+
+PROMPTS = Path(__file__).parents[2] / "prompts"
+REFERENCE = {"name": "reference", "model": "tunebench/reference"}
+STORED = {"name": "stored", "completions": {"uri": "baseline.jsonl"}}
+
+
+def make_config(**changes: Any) -> PreflightConfig:
+    """Return a config that needs no key."""
+    raw = {
+        "bases": [],
+        "judges": [REFERENCE],
+        "baseline": STORED,
+        "prompts": {"builtin": "compact"},
+        "tools": ["Describe", "Review", "Improve"],
+    }
+    return PreflightConfig.from_wire({**raw, **changes})
+
+
+def make_context(tmp_path: Path) -> StageContext:
+    """Return a context whose builtin prompts are the repository's."""
+    report = str(tmp_path / "report.json")
+    runtime = Runtime(store=str(tmp_path), output="out", report=report, prompts_dir=str(PROMPTS))
+    return StageContext(runtime)
+
+
+def test_reference_judge_and_stored_baseline_need_no_key() -> None:
+    """The quickstart asks nobody."""
+    assert check_credentials(make_config(), {}) == []
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_key_that_is_not_set_is_named(value: str | None) -> None:
+    """The error names the judge, the field and the environment variable."""
+    judge = {"name": "gpt", "model": "openai/gpt-4o", "secretRef": {"name": "s", "key": "GPT_KEY"}}
+    environment = {} if value is None else {"GPT_KEY": value}
+
+    with pytest.raises(InputError) as caught:
+        check_credentials(make_config(judges=[REFERENCE, judge]), environment)
+    assert "`spec.judges[gpt].secretRef`" in str(caught.value)
+    assert "`GPT_KEY`" in str(caught.value)
+    assert caught.value.reason == "MissingCredential"
+
+
+def test_key_of_the_baseline_is_checked() -> None:
+    """A baseline that is asked needs its key too."""
+    secret = {"name": "s", "key": "BIG_KEY"}
+    config = make_config(baseline={"name": "big", "model": "openai/big", "secretRef": secret})
+
+    with pytest.raises(InputError, match=r"`spec\.baseline\.secretRef`.*`BIG_KEY`"):
+        check_credentials(config, {})
+
+
+def test_builtin_prompts_render_for_all_tools(tmp_path: Path) -> None:
+    """Both sets that ship with tunebench pass."""
+    for name in ("default", "compact"):
+        check_prompts(make_config(prompts={"builtin": name}), make_context(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        pytest.param({"builtin": "huge"}, "one of compact, default, got `huge`", id="name"),
+        pytest.param({"uri": "s3://bucket/prompts"}, "not supported yet", id="scheme"),
+        pytest.param({"configMapRef": {"name": "x"}}, "not supported yet", id="config map"),
+        pytest.param(
+            {"builtin": "compact", "variables": [{"name": "nonsense", "value": "1"}]},
+            r"`spec\.prompts\.variables\[nonsense\]`",
+            id="variable that no template reads",
+        ),
+        pytest.param(
+            {"builtin": "compact", "variables": [{"name": "num_code_suggestions", "value": "x"}]},
+            "must be a whole number",
+            id="variable of another type",
+        ),
+    ],
+)
+def test_unusable_prompts_are_named(tmp_path: Path, prompts: dict[str, Any], words: str) -> None:
+    """The error names the field of the run."""
+    with pytest.raises(InputError, match=words):
+        check_prompts(make_config(prompts=prompts), make_context(tmp_path))
+
+
+def test_prompts_without_a_tool_of_the_run_are_refused(tmp_path: Path) -> None:
+    """A set for one tool does not start a run of three."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("describe", "evaluate"):
+        text = (PROMPTS / "compact" / f"{name}.toml").read_text()
+        (folder / f"{name}.toml").write_text(text)
+
+    with pytest.raises(InputError, match="got none for Review, Improve"):
+        check_prompts(make_config(prompts={"uri": str(folder)}), make_context(tmp_path))
+
+
+def test_prompts_without_a_judge_prompt_are_refused(tmp_path: Path) -> None:
+    """Judges are asked with the set's own prompt, so it must have one."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "x.toml").write_text((PROMPTS / "compact" / "describe.toml").read_text())
+    config = make_config(prompts={"uri": str(folder)}, tools=["Describe"])
+
+    with pytest.raises(InputError, match="pr_evaluate_prompt"):
+        check_prompts(config, make_context(tmp_path))
+
+
+def test_variables_get_their_type() -> None:
+    """Only what is plainly a number or a truth value changes its type."""
+    texts = {"a": "true", "b": "-7", "c": "007", "d": "True", "e": "1.5", "f": "9" * 40}
+    raw = [{"name": name, "value": value} for name, value in texts.items()]
+    spec = make_config(prompts={"builtin": "compact", "variables": raw}).prompts
+
+    assert parse_variables(spec.variables) == {**texts, "a": True, "b": -7}
+
+
+def test_prompts_of_a_folder_are_loaded() -> None:
+    """A folder that the run names is read like a builtin set."""
+    spec = make_config(prompts={"uri": f"file://{PROMPTS / 'default'}"}).prompts
+
+    assert load_configured_prompts(spec, None).prompt_set.name == "default"
+
+
+def test_prompts_check_prints_lengths(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command shows each tool, its length and its variables."""
+    code = check_main([str(PROMPTS / "compact")])
+    said = capsys.readouterr().out
+
+    assert code == 0
+    assert "prompt set compact: renders" in said
+    assert all(name in said for name in ("Describe", "Review", "Improve", "evaluate", "diff"))
+
+
+def test_prompts_check_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """With -o json there is one document."""
+    code = check_main([str(PROMPTS / "default"), "-o", "json"])
+
+    assert code == 0
+    assert '"name": "default"' in capsys.readouterr().out
+
+
+def test_prompts_check_of_a_broken_set_ends_with_code_2(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An undefined variable is named with its template."""
+    table = '[pr_review_prompt]\nsystem = "{{ titel }}"\nuser = "{{ diff }}"\n'
+    (tmp_path / "x.toml").write_text(table)
+
+    assert check_main([str(tmp_path)]) == 2
+    assert "`titel`" in caplog.text

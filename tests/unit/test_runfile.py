@@ -1,0 +1,99 @@
+"""Run files: paths, digests, and mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from make_run import make_body, make_run
+
+from tunebench_api.errors import InvalidRunError
+from tunebench_operator.errors import UserError
+from tunebench_operator.local.runfile import load_run, load_source_digests, resolve_paths
+
+
+def write_run(folder: Path, **spec: object) -> Path:
+    """Write a run whose files are relative to `folder`."""
+    sources = {
+        "dataset": {"train": {"uri": "train.jsonl"}, "eval": {"uri": "./eval.jsonl"}},
+        "baseline": {"name": "stored", "completions": {"uri": "baseline.jsonl"}},
+    }
+    file = folder / "run.yaml"
+    file.write_text(json.dumps(make_body(**(sources | spec))))
+    for name in ("train", "eval", "baseline"):
+        (folder / f"{name}.jsonl").write_text(name)
+    (folder / "prompts" / "default").mkdir(parents=True)
+    return file
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Wherever the command is started, the run finds its files; hub ids stay as they are."""
+    run = load_run(write_run(tmp_path))
+
+    assert run.spec.dataset.train.uri == str(tmp_path / "train.jsonl")
+    assert run.spec.dataset.eval.uri == str(tmp_path / "eval.jsonl")
+    assert run.spec.models[0].base == "acme/one"
+
+
+def test_a_local_base_and_a_repository_are_made_absolute(tmp_path: Path) -> None:
+    """`./` and `../` mean the file's folder for models and repositories too."""
+    run = make_run(
+        models=[{"name": "a", "base": "./weights"}, {"name": "b", "base": "package://carrier"}],
+        dataset={"train": {"git": {"repository": "../code"}}, "eval": {"holdout": "Newest"}},
+    )
+
+    resolved = resolve_paths(run, tmp_path / "runs")
+
+    assert [model.base for model in resolved.spec.models] == [
+        str(tmp_path / "runs" / "weights"), "package://carrier"
+    ]  # fmt: skip
+    assert resolved.spec.dataset.train.git is not None
+    assert resolved.spec.dataset.train.git.repository == str(tmp_path / "code")
+
+
+def test_a_changed_file_has_another_digest(tmp_path: Path) -> None:
+    """What is computed from a file is not reused when the file has changed."""
+    run = load_run(write_run(tmp_path))
+    before = load_source_digests(run, tmp_path / "prompts")
+    (tmp_path / "train.jsonl").write_text("more")
+
+    after = load_source_digests(run, tmp_path / "prompts")
+
+    changed = {place for place in before if before[place] != after[place]}
+    assert changed == {str(tmp_path / "train.jsonl")}
+
+
+def test_every_missing_place_is_named_at_once(tmp_path: Path) -> None:
+    """All absent files, and an unknown prompt set, come in one error, each with its field."""
+    dataset = {
+        "train": {"git": {"repository": "./no-repository"}},
+        "eval": {"uri": "no-file.jsonl"},
+    }
+    file = write_run(tmp_path, dataset=dataset, prompts={"builtin": "verbose"})
+
+    with pytest.raises(InvalidRunError) as caught:
+        load_source_digests(load_run(file), tmp_path / "prompts")
+
+    assert [problem.field for problem in caught.value.problems] == [
+        "spec.dataset.train.git.repository", "spec.dataset.eval.uri", "spec.prompts.builtin",
+    ]  # fmt: skip
+    assert "default" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param("a: [", id="not YAML"), pytest.param("a: 1\na: 2", id="a key twice")]
+)
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, text: str) -> None:
+    """The error names the file, not a line of ours."""
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+
+    with pytest.raises(UserError, match=r"run\.yaml"):
+        load_run(file)
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    """A typing mistake in the file's name is no traceback."""
+    with pytest.raises(UserError, match=r"absent\.yaml"):
+        load_run(tmp_path / "absent.yaml")
