@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunebench_api.v1alpha1 import REFERENCE_JUDGE, BaselineSpec, JudgeSpec
 from tunebench_jobs.errors import InputError, JobError, RetryableError
@@ -29,18 +29,41 @@ _MAX_MESSAGE = 600
 _MIN_SECRET = 8
 _SECRET_NAME = re.compile(r"_(API_KEY|KEY|TOKEN|SECRET|PASSWORD)$|^AWS_SECRET")
 
-# Names of LiteLLM's exceptions by what the user has to do; a subclass stands before its parent.
-_REFUSALS = (
-    ("AuthenticationError", "AuthenticationFailed", "check the API key"),
-    ("PermissionDeniedError", "AuthenticationFailed", "check what the API key may use"),
-    ("NotFoundError", "ModelNotFound", "check the model id and `apiBase`"),
-    ("ContextWindowExceededError", "ContextWindowExceeded", "use a model with a longer context"),
-    ("ContentPolicyViolationError", "ContentRefused", "leave the pull request out"),
-    ("PaymentRequiredError", "PaymentRequired", "check the account's balance"),
-    ("UnsupportedParamsError", "UnsupportedParameter", "leave out what the model does not take"),
-    ("UnprocessableEntityError", "BadRequest", "check the model id and its settings"),
-    ("BadRequestError", "BadRequest", "check the model id and its settings"),
-)
+
+class _Refusal(NamedTuple):
+    """What the user has to do."""
+
+    reason: str
+    remedy: str
+
+
+_KEY_REFUSED = _Refusal("AuthenticationFailed", "check the API key and what it may use")
+_BAD_REQUEST = _Refusal("BadRequest", "check the model id and its settings")
+# By the name of LiteLLM's exception; a subclass stands before its parent.
+_REFUSALS: Mapping[str, _Refusal] = {
+    "AuthenticationError": _KEY_REFUSED,
+    "PermissionDeniedError": _KEY_REFUSED,
+    "NotFoundError": _Refusal("ModelNotFound", "check the model id and `apiBase`"),
+    "ContextWindowExceededError": _Refusal(
+        "ContextWindowExceeded", "use a model with a longer context"
+    ),
+    "ContentPolicyViolationError": _Refusal("ContentRefused", "leave the pull request out"),
+    "PaymentRequiredError": _Refusal("PaymentRequired", "check the account's balance"),
+    "UnsupportedParamsError": _Refusal(
+        "UnsupportedParameter", "leave out what the model does not take"
+    ),
+    "UnprocessableEntityError": _BAD_REQUEST,
+    "BadRequestError": _BAD_REQUEST,
+}
+_REFUSING_STATUSES: Mapping[int | None, _Refusal] = {
+    400: _BAD_REQUEST,
+    401: _KEY_REFUSED,
+    402: _Refusal("PaymentRequired", "check the account's balance"),
+    403: _KEY_REFUSED,
+    405: _BAD_REQUEST,
+    413: _BAD_REQUEST,
+    422: _BAD_REQUEST,
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +100,9 @@ def load_litellm() -> Any:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm  # noqa: PLC0415 - 5 s, and the environment must be set before
 
+    # They log a line for each request, with its URL, which holds the key for some vendors.
+    for name in ("LiteLLM", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     return litellm
@@ -136,10 +162,12 @@ def build_llm_failure(error: Exception, model: str, secrets: Sequence[str]) -> J
     """Return our error for one of LiteLLM's, without `secrets`."""
     text = redact(str(error), secrets)[:_MAX_MESSAGE]
     names = {base.__name__ for base in type(error).__mro__}
-    for name, reason, remedy in _REFUSALS:
-        if name in names:
-            msg = f"model `{model}` refused the request; {remedy}: {text}"
-            return InputError(msg, reason=reason)
+    refusal = next((refusal for name, refusal in _REFUSALS.items() if name in names), None)
+    # LiteLLM has no name for some refusals, such as 403 from an OpenAI-compatible server.
+    refusal = refusal or _REFUSING_STATUSES.get(getattr(error, "status_code", None))
+    if refusal:
+        msg = f"model `{model}` refused the request; {refusal.remedy}: {text}"
+        return InputError(msg, reason=refusal.reason)
     reason = "RateLimited" if "RateLimitError" in names else "ModelUnavailable"
     return RetryableError(f"model `{model}` gave no answer: {text}", reason=reason)
 

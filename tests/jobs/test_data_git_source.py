@@ -13,7 +13,7 @@ from tunebench_jobs.data.git_source import GitPulls, load_git_pulls
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.rows import PullRequest
 
-BASE = {"app.py": b"one\ntwo\nthree\n", "README.md": b"# Read me\n"}
+BASE: dict[str, bytes | Change] = {"app.py": b"one\ntwo\nthree\n", "README.md": b"# Read me\n"}
 FIRST = MadeCommit("Start the application with a greeting\n", BASE)
 
 
@@ -148,14 +148,14 @@ def test_number_seen_twice_gives_two_ids(tmp_path: Path) -> None:
         ),
         pytest.param(
             "Make it a program to run",
-            {"app.py": Change(BASE["app.py"], "100755")},
+            {"app.py": Change(b"one\ntwo\nthree\n", "100755")},
             CommitDrop.NO_CHANGE,
             id="mode only",
         ),
     ],
 )
 def test_commit_is_dropped_with_its_reason(
-    tmp_path: Path, message: str, changes: dict[str, bytes], reason: CommitDrop
+    tmp_path: Path, message: str, changes: dict[str, bytes | Change], reason: CommitDrop
 ) -> None:
     """What teaches nothing is left out, and the reason is kept."""
     found = find_reason(tmp_path, MadeCommit(message, {**BASE, **changes}))
@@ -201,8 +201,8 @@ def test_squash_with_a_poor_title_is_dropped_only_for_human_answers(tmp_path: Pa
 
 def test_only_text_that_people_write_is_kept(tmp_path: Path) -> None:
     """Locks, pictures and submodules in a change are left out of its row; renames stay."""
-    files = {
-        "greeting.py": BASE["app.py"] + b"four\n",
+    files: dict[str, bytes | Change] = {
+        "greeting.py": b"one\ntwo\nthree\nfour\n",
         "README.md": b"no newline at end",
         "link": Change(b"greeting.py", LINK),
         "yarn.lock": b"a\n" * 200_000,
@@ -268,8 +268,8 @@ def test_clone_of_a_url_is_brought_up_to_date(tmp_path: Path) -> None:
     url, clones = f"file://{path}", tmp_path / "clones"
 
     def count() -> int:
-        options = {"ref": "main", "limit": 9, "human_answers": False}
-        return load_git_pulls(url, **options, clones=clones).seen  # type: ignore[arg-type] - a table
+        found = load_git_pulls(url, ref="main", limit=9, human_answers=False, clones=clones)
+        return found.seen
 
     first = count()
     make_repository(path, [FIRST, MadeCommit("Count to one", {"app.py": b"1\n"})])

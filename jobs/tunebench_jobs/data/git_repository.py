@@ -282,5 +282,5 @@ def _build_command(*arguments: str) -> list[str]:
 
 
 def _build_reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    text = redact_url(done.stderr.decode(errors="replace")).strip()
-    return text.splitlines()[-1][:500] if text else f"exit code {done.returncode}"
+    text = " ".join(redact_url(done.stderr.decode(errors="replace")).split())
+    return text[:500] or f"exit code {done.returncode}"

@@ -13,39 +13,11 @@ from typing import Any
 import torch
 
 from tunebench_jobs.serve.decoder import Decoder
-from tunebench_jobs.serve.sampling import Chooser, Sampling, choose_tokens
+from tunebench_jobs.serve.request import Piece, Request
+from tunebench_jobs.serve.sampling import Chooser, choose_tokens
 from tunebench_jobs.serve.text import TextStream
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """New text of a completion; `finish_reason` is set in the last piece.
-
-    It is `stop`, `length`, or `error` where the engine broke down.
-    """
-
-    text: str
-    completion_tokens: int
-    finish_reason: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """A completion to compute; `emit` is called from the engine's thread."""
-
-    adapter: int | None
-    prompt_ids: Sequence[int]
-    sampling: Sampling
-    emit: Callable[[Piece], None]
-    # Without it, one piece comes at the end.
-    stream: bool = False
-
-    @property
-    def most_tokens(self) -> int:
-        """Return how long prompt and completion can get."""
-        return len(self.prompt_ids) + self.sampling.max_tokens
 
 
 class EngineStoppedError(Exception):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from tunebench_jobs.serve.sampling import Sampling
+from tunebench_jobs.serve.request import Sampling
 
 MAX_STOPS = 16
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tunebench_jobs.chat import build_prompt_ids
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.serve.engine import Engine, EngineStoppedError, Piece, Request
+from tunebench_jobs.serve.engine import Engine, EngineStoppedError
 from tunebench_jobs.serve.protocol import (
     ApiError,
     ChatRequest,
@@ -22,6 +22,7 @@ from tunebench_jobs.serve.protocol import (
     build_event,
     build_models_document,
 )
+from tunebench_jobs.serve.request import Piece, Request
 
 _STOPPED = "the model stopped working and is restarted; ask again"
 

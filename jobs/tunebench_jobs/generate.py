@@ -1,0 +1,299 @@
+"""The generate stage: ask an endpoint for a completion of every task, each one only once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self, cast
+
+from pydantic import ValidationError
+
+from tunebench_api.contract import GenerateConfig, Progress
+from tunebench_jobs.chat import ANSWER_END, build_messages
+from tunebench_jobs.context import Outcome, StageContext
+from tunebench_jobs.errors import InputError, RetryableError
+from tunebench_jobs.files import disk_errors, save_text
+from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+    from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+
+logger = logging.getLogger(__name__)
+
+COMPLETIONS_FILE = "completions.jsonl"
+PARTIAL_FILE = "partial.jsonl"
+
+# A CPU may take minutes for a long completion, behind others in the queue.
+_TIMEOUT_SECONDS = 1800.0
+_TRIES = 8
+_FIRST_WAIT_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 20.0
+_REPORT_SECONDS = 1.0
+_RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+_SERVER_ERRORS = 500
+_OVERFLOW = "context_length_exceeded"
+
+
+def run_generate(config: GenerateConfig, context: StageContext) -> Outcome:
+    """Complete every task that an earlier attempt has not completed.
+
+    Raises:
+        InputError: The endpoint refuses the requests.
+        RetryableError: The endpoint is away.
+    """
+    endpoint, model = context.runtime.endpoint, context.runtime.served_name
+    if not endpoint or not model:
+        msg = "`runtime.endpoint` and `runtime.servedName` must be set for generate"
+        raise InputError(msg)
+    tasks = tuple(load_jsonl(context.path(config.data) / "eval.jsonl", Task))
+    if not tasks:
+        msg = f"`{config.data}/eval.jsonl` must have tasks, got none; give evaluation pull requests"
+        raise InputError(msg, reason="NoTasks")
+    started = time.monotonic()
+    with PartialFile(context.output / PARTIAL_FILE) as partial:
+        kept = len(partial.completions)
+        work = _Generation(config, context, partial, total=len(tasks))
+        asyncio.run(work.run(endpoint, model, tasks))
+        seconds = time.monotonic() - started
+        completions = [partial.completions[task.id] for task in tasks]
+    save_text(context.output / COMPLETIONS_FILE, dump_jsonl(completions))
+    summary = build_summary(completions, seconds=seconds, fresh_tokens=work.fresh_tokens)
+    message = f"completed {len(tasks)} tasks, {min(kept, len(tasks))} of them before"
+    return Outcome(message=message, artefacts=[COMPLETIONS_FILE], summary=summary)
+
+
+def build_summary(
+    completions: Sequence[Completion], *, seconds: float, fresh_tokens: int
+) -> dict[str, int | float]:
+    """Build the facts of the report; speed counts the tokens of this attempt only."""
+    reasons = Counter(completion.finish_reason for completion in completions)
+    return {
+        "tasks": len(completions),
+        "cut_off": reasons["length"],
+        "refused": reasons["refused"],
+        "prompt_tokens": sum(completion.prompt_tokens for completion in completions),
+        "tokens": sum(completion.completion_tokens for completion in completions),
+        "seconds": round(seconds, 1),
+        "tokens_per_second": round(fresh_tokens / seconds, 1) if seconds > 0 else 0.0,
+    }
+
+
+class PartialFile:
+    """Completions as they come, each durable before the next; survives a torn last line."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; entering opens it."""
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self.completions: dict[str, Completion] = {}
+
+    def __enter__(self) -> Self:
+        """Read what is whole, and cut off what is torn."""
+        with disk_errors(self._path):
+            content = self._path.read_bytes() if self._path.exists() else b""
+            self.completions, whole = parse_partial(content)
+            if whole < len(content):
+                logger.warning("dropping a torn line of %s", self._path)
+                os.truncate(self._path, whole)
+            self._file = self._path.open("ab")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, completion: Completion) -> None:
+        """Append a completion and wait until the disk has it."""
+        if self._file is None:
+            msg = "the file is not open"
+            raise ValueError(msg)
+        with disk_errors(self._path):
+            self._file.write(completion.model_dump_json().encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self.completions[completion.task] = completion
+
+
+def parse_partial(content: bytes) -> tuple[dict[str, Completion], int]:
+    """Return the completions up to the first line that is not whole, and the bytes they take."""
+    completions: dict[str, Completion] = {}
+    whole = 0
+    for line in content.splitlines(keepends=True):
+        try:
+            completion = Completion.model_validate_json(line)
+        except ValidationError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        completions[completion.task] = completion
+        whole += len(line)
+    return completions, whole
+
+
+class _Generation:
+    """One attempt: the tasks that are left, so many at a time."""
+
+    def __init__(
+        self, config: GenerateConfig, context: StageContext, partial: PartialFile, *, total: int
+    ) -> None:
+        self._config = config
+        self._context = context
+        self._partial = partial
+        self._total = total
+        self._started = time.monotonic()
+        self._reported = 0.0
+        self._fresh = 0
+        self.fresh_tokens = 0
+
+    async def run(self, endpoint: str, model: str, tasks: Iterable[Task]) -> None:
+        """Complete what is left; the first error that cannot be retried ends all."""
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient  # noqa: PLC0415 - slow to import
+
+        left = [task for task in tasks if task.id not in self._partial.completions]
+        self._report(force=True)
+        places = asyncio.Semaphore(self._config.generation.concurrency)
+        async with AsyncOpenAI(
+            base_url=endpoint,
+            # The endpoint asks for no key, the client does.
+            api_key="none",
+            timeout=_TIMEOUT_SECONDS,
+            max_retries=0,
+            # The endpoint is near; a proxy of the environment is for the world outside.
+            http_client=DefaultAsyncHttpxClient(trust_env=False),
+        ) as client:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for task in left:
+                        group.create_task(self._complete(client, model, task, places))
+            except* (InputError, RetryableError) as errors:
+                raise _first(errors) from None
+
+    async def _complete(
+        self, client: AsyncOpenAI, model: str, task: Task, places: asyncio.Semaphore
+    ) -> None:
+        async with places:
+            completion = await self._ask(client, model, task)
+        self._partial.add(completion)
+        self._fresh += 1
+        self.fresh_tokens += completion.completion_tokens
+        self._report()
+
+    async def _ask(self, client: AsyncOpenAI, model: str, task: Task) -> Completion:
+        """Ask until there is an answer, or no hope of one."""
+        import openai  # noqa: PLC0415 - takes a second to import
+
+        for number in range(_TRIES):
+            try:
+                answer = await self._send(client, model, task)
+            except openai.APIStatusError as error:
+                if not _is_retried(error):
+                    return _build_refused(task, error)
+                problem: openai.APIError = error
+            except openai.APIConnectionError as error:
+                problem = error
+            else:
+                return build_completion(task, answer)
+            logger.warning("asking again for %s: %s", task.id, problem)
+            await asyncio.sleep(_find_wait(number))
+        msg = f"endpoint {client.base_url} does not answer for `{model}`: {problem}"
+        raise RetryableError(msg, reason="EndpointUnavailable") from problem
+
+    async def _send(self, client: AsyncOpenAI, model: str, task: Task) -> ChatCompletion:
+        generation = self._config.generation
+        return await client.chat.completions.create(
+            model=model,
+            messages=_build_messages(task),
+            max_tokens=generation.max_tokens,
+            temperature=float(generation.temperature),
+            seed=self._config.seed,
+            # Prompts end inside an open fence; its end is the end of the answer.
+            stop=[ANSWER_END],
+        )
+
+    def _report(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and now - self._reported < _REPORT_SECONDS:
+            return
+        self._reported = now
+        done, seconds = len(self._partial.completions), now - self._started
+        done = min(done, self._total)
+        self._context.report(
+            Progress(
+                percent=100 * done // self._total,
+                message=f"{done} of {self._total} tasks",
+                step=done,
+                total_steps=self._total,
+                eta_seconds=(
+                    round(seconds * (self._total - done) / self._fresh) if self._fresh else None
+                ),
+                tokens_per_second=f"{self.fresh_tokens / seconds:.1f}" if self._fresh else None,
+            )
+        )
+
+
+def build_completion(task: Task, answer: ChatCompletion) -> Completion:
+    """Build the row of a task from what the endpoint says.
+
+    Raises:
+        RetryableError: The answer has no choice.
+    """
+    if not answer.choices:
+        msg = f"endpoint answered without `choices` for task `{task.id}`"
+        raise RetryableError(msg, reason="EndpointBroken")
+    choice, usage = answer.choices[0], answer.usage
+    return Completion(
+        task=task.id,
+        completion=choice.message.content or "",
+        finish_reason=choice.finish_reason,
+        prompt_tokens=usage.prompt_tokens if usage else 0,
+        completion_tokens=usage.completion_tokens if usage else 0,
+    )
+
+
+def _build_messages(task: Task) -> list[ChatCompletionMessageParam]:
+    messages = build_messages(system=task.system, user=task.user)
+    return cast("list[ChatCompletionMessageParam]", messages)
+
+
+def _is_retried(error: APIStatusError) -> bool:
+    return error.status_code >= _SERVER_ERRORS or error.status_code in _RETRIED_STATUSES
+
+
+def _build_refused(task: Task, error: APIStatusError) -> Completion:
+    """Count a task that is too long for the model as lost; anything else is the user's to mend.
+
+    Raises:
+        InputError: The endpoint refuses for another reason.
+    """
+    if is_overflow(error.code, str(error)):
+        logger.warning("task %s does not fit the model: %s", task.id, error)
+        return Completion(task=task.id, completion="", finish_reason="refused")
+    msg = f"endpoint refuses task `{task.id}`: {error}"
+    raise InputError(msg, reason="EndpointRefused") from error
+
+
+def is_overflow(code: str | None, message: str) -> bool:
+    """Tell whether a refusal says that prompt and completion exceed the model's context."""
+    # vLLM gives a number as the code and says it in words.
+    return code == _OVERFLOW or "maximum context length" in message
+
+
+def _find_wait(number: int) -> float:
+    longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * float(2**number))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
+
+
+def _first(errors: BaseExceptionGroup[InputError | RetryableError]) -> Exception:
+    """Return one error of a group; what the user must mend comes first."""
+    flat: list[Exception] = []
+    for error in errors.exceptions:
+        flat += [_first(error)] if isinstance(error, BaseExceptionGroup) else [error]
+    return next((error for error in flat if isinstance(error, InputError)), flat[0])

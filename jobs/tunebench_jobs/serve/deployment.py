@@ -1,0 +1,135 @@
+"""The Ray Serve deployment: one replica that is web server and engine in one.
+
+A fused replica is fastest: every hop between actors costs more than a token of a small model.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tunebench_jobs.serve.service import ChatService
+
+# Of keys and values; what is over waits.
+_CACHE_BYTES = 2 << 30
+_MAX_REQUESTS = 4096
+_HEALTH_PERIOD_SECONDS = 2.0
+# Reading a long prompt may hold the process for a while.
+_HEALTH_TIMEOUT_SECONDS = 120.0
+_CONSTRUCTOR_TRIES = 2
+
+
+class Model(BaseModel):
+    """What a replica loads, as resolved paths."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: str
+    # Adapter folders by model id.
+    adapters: dict[str, str]
+    # Model ids of the folder's own weights.
+    plain: tuple[str, ...]
+    batch_size: int
+    seed: int
+    threads: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return all model ids."""
+        return (*self.plain, *self.adapters)
+
+
+class ChatReplica:
+    """The replica: a service, loaded when it starts."""
+
+    def __init__(self, document: str) -> None:
+        """Load the model that a `Model` in JSON describes."""
+        self._service = load_service(Model.model_validate_json(document))
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Build the web application, once Ray Serve has made the replica."""
+        from tunebench_jobs.serve.app import build_app  # noqa: PLC0415 - in the replica only
+
+        return build_app(self._service)
+
+    def check_health(self) -> None:
+        """Tell Ray Serve to restart the replica when the engine has stopped.
+
+        Raises:
+            RuntimeError: It has.
+        """
+        if not self._service.is_alive():
+            msg = "the engine has stopped"
+            raise RuntimeError(msg)
+
+
+def build_deployment(model: Model) -> Any:
+    """Build the application that Ray Serve runs."""
+    from ray import serve  # noqa: PLC0415 - takes a second to import
+
+    deployment = serve.deployment(
+        name="chat",
+        num_replicas=1,
+        max_ongoing_requests=_MAX_REQUESTS,
+        health_check_period_s=_HEALTH_PERIOD_SECONDS,
+        health_check_timeout_s=_HEALTH_TIMEOUT_SECONDS,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=1.0,
+        max_constructor_retry_count=_CONSTRUCTOR_TRIES,
+        ray_actor_options={"num_cpus": 1},
+    )(serve.ingress()(ChatReplica))
+    return deployment.bind(model.model_dump_json())
+
+
+def load_service(model: Model) -> ChatService:
+    """Load a model with its adapters and start the engine.
+
+    Raises:
+        InputError: The model or an adapter cannot be loaded or served.
+    """
+    import torch  # noqa: PLC0415 - takes seconds to import
+
+    from tunebench_jobs.chat import find_end_tokens  # noqa: PLC0415 - likewise
+    from tunebench_jobs.models import load_model, load_tokenizer  # noqa: PLC0415 - likewise
+    from tunebench_jobs.serve.adapters import load_adapters  # noqa: PLC0415 - likewise
+    from tunebench_jobs.serve.decoder import (  # noqa: PLC0415 - likewise
+        Decoder,
+        count_token_bytes,
+        find_context_limit,
+    )
+    from tunebench_jobs.serve.engine import Engine  # noqa: PLC0415 - likewise
+
+    torch.set_num_threads(model.threads)
+    folder = Path(model.folder)
+    loaded = load_model(folder, torch.float32).eval()
+    limit, token_bytes = find_context_limit(loaded), count_token_bytes(loaded)
+    adapted, route = load_adapters(loaded, [Path(path) for path in model.adapters.values()])
+    tokenizer = load_tokenizer(folder)
+    engine = Engine(
+        Decoder(adapted.eval(), route, batch_size=model.batch_size),
+        # Tokenizers of two threads must not be one: encoding changes settings on the way.
+        load_tokenizer(folder),
+        end_tokens=find_stop_tokens(find_end_tokens(tokenizer), loaded.generation_config),
+        batch_tokens=_CACHE_BYTES // token_bytes,
+        threads=model.threads,
+    )
+    engine.start()
+    variants: dict[str, int | None] = dict.fromkeys(model.plain)
+    variants.update({name: index for index, name in enumerate(model.adapters)})
+    return ChatService(engine, tokenizer, variants=variants, context_limit=limit, seed=model.seed)
+
+
+def find_stop_tokens(of_template: tuple[int, ...], generation_config: Any) -> tuple[int, ...]:
+    """Return the tokens of the template's end of turn and those that the model's makers name."""
+    named = getattr(generation_config, "eos_token_id", None)
+    listed = named if isinstance(named, list) else [] if named is None else [named]
+    return tuple(dict.fromkeys((*of_template, *listed)))
+
+
+def count_cpus(limit: int | None) -> int:
+    """Return how many CPUs this process may compute on."""
+    allowed = len(os.sched_getaffinity(0))
+    return min(limit, allowed) if limit else allowed

@@ -1,0 +1,167 @@
+"""The serve stage: a server for one base model with its adapters, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tunebench_api.contract import Progress, ServeConfig
+from tunebench_api.v1alpha1 import TuningMethod
+from tunebench_jobs.checkpoints import load_manifest
+from tunebench_jobs.context import Outcome, StageContext
+from tunebench_jobs.errors import InputError, RetryableError
+from tunebench_jobs.local_ray import local_ray
+from tunebench_jobs.models import build_base_digest, resolve_base
+from tunebench_jobs.serve.deployment import Model, build_deployment, count_cpus
+from tunebench_jobs.train.layout import CHECKPOINT_FOLDER
+
+logger = logging.getLogger(__name__)
+
+_HOST = "127.0.0.1"
+_APPLICATION = "tunebench"
+_REPORT_SECONDS = 5.0
+_PROBE_SECONDS = 60.0
+# A replica that died loads its model again within this, or never.
+_RECOVERY_SECONDS = 300.0
+
+
+def run_serve(config: ServeConfig, context: StageContext) -> Outcome:
+    """Serve until SIGTERM, which ends the process; nothing is left to return.
+
+    Raises:
+        InputError: A model or checkpoint cannot be served.
+        RetryableError: The server did not start, or died and did not come back.
+    """
+    context.report(Progress(message="checking checkpoints"))
+    model = build_model(config, context)
+    context.report(Progress(message="loading the model"))
+    with local_ray(context, cpus=model.threads), _reserved_port() as port:
+        endpoint = f"http://{_HOST}:{port}/v1"
+        _start(model, port)
+        try:
+            _watch(endpoint, context, model)
+        finally:
+            _stop()
+    return Outcome(message="stopped")
+
+
+def build_model(config: ServeConfig, context: StageContext) -> Model:
+    """Find and check what a replica is to load.
+
+    Raises:
+        InputError: A checkpoint is broken, or cannot be served beside the others.
+    """
+    plain: list[str] = []
+    adapters: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    full: dict[str, Path] = {}
+    for variant in config.variants:
+        if variant.checkpoint is None:
+            plain.append(variant.name)
+            continue
+        folder = context.path(variant.checkpoint) / CHECKPOINT_FOLDER
+        facts = load_manifest(folder).facts
+        if facts.method is TuningMethod.FULL:
+            full[variant.name] = folder
+        else:
+            adapters[variant.name] = str(folder.resolve())
+            digests[variant.name] = facts.base_digest
+    if full and len(config.variants) > 1:
+        msg = (
+            f"`variants` must hold a fully tuned checkpoint alone, got {len(config.variants)} "
+            f"variants with `{next(iter(full))}`"
+        )
+        raise InputError(msg, reason="VariantsNotServable")
+    folder = next(iter(full.values()), None) or resolve_base(config.base, context.store)
+    for name, digest in digests.items():
+        if digest != build_base_digest(folder, context.store):
+            msg = f"`{name}` was trained from other weights than `{config.base.base}`; train again"
+            raise InputError(msg, reason="BaseModelChanged")
+    return Model(
+        folder=str(folder.resolve()),
+        adapters=adapters,
+        plain=(*plain, *full),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        threads=count_cpus(context.runtime.cpus),
+    )
+
+
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """Hold a port that the system chose, so that nobody else gets it.
+
+    Ray Serve's proxy may listen on it nevertheless, because both sockets share the port.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((_HOST, 0))
+        yield holder.getsockname()[1]
+
+
+def _start(model: Model, port: int) -> None:
+    """Start Ray Serve and wait until the replica has loaded its model.
+
+    Raises:
+        RetryableError: It did not start.
+    """
+    from ray import serve  # noqa: PLC0415 - takes a second to import
+
+    serve.start(proxy_location="HeadOnly", http_options={"host": _HOST, "port": port})
+    try:
+        serve.run(build_deployment(model), name=_APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        status = serve.status().applications.get(_APPLICATION)
+        detail = _describe(status) or str(error)
+        msg = f"the server did not start: {detail}"
+        raise RetryableError(msg, reason="ServeNotStarted") from error
+
+
+def _watch(endpoint: str, context: StageContext, model: Model) -> None:
+    """Say that the server is there for as long as it answers.
+
+    Raises:
+        RetryableError: It does not answer any more.
+    """
+    answered = time.monotonic()
+    with httpx.Client(timeout=_PROBE_SECONDS, trust_env=False) as client:
+        while True:
+            names = _ask_names(client, endpoint)
+            if names == set(model.names):
+                answered = time.monotonic()
+                context.report(Progress(message="ready", endpoint=endpoint))
+            elif time.monotonic() - answered > _RECOVERY_SECONDS:
+                msg = f"the server at {endpoint} died and did not come back in time"
+                raise RetryableError(msg, reason="ServeDied")
+            else:
+                context.report(Progress(message="waiting for the replica", endpoint=endpoint))
+            time.sleep(_REPORT_SECONDS)
+
+
+def _ask_names(client: httpx.Client, endpoint: str) -> set[str]:
+    """Return the models that the endpoint has; none where it does not answer."""
+    try:
+        answer = client.get(f"{endpoint}/models")
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        logger.warning("the server does not answer: %s", error)
+        return set()
+    return {model["id"] for model in answer.json()["data"]}
+
+
+def _stop() -> None:
+    from ray import serve  # noqa: PLC0415 - takes a second to import
+
+    serve.shutdown()
+
+
+def _describe(status: object) -> str:
+    """Return what Ray Serve says about the replica's failure."""
+    deployments = getattr(status, "deployments", {}).values()
+    return " ".join(each.message for each in deployments if each.message)[-2000:]

@@ -1,0 +1,247 @@
+"""From completions to a leaderboard through LiteLLM, with the reference judge and over HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from make_pulls import ANSWERS
+
+from tunebench_api.contract import (
+    JudgeConfig,
+    Report,
+    Runtime,
+    ScoreConfig,
+    StageDocument,
+    StageResult,
+)
+from tunebench_api.v1alpha1 import LeaderboardRow, Tool
+from tunebench_jobs.judge.records import VerdictRow
+from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
+from tunebench_jobs.stage import run_stage
+
+pytestmark = pytest.mark.jobs
+
+PROMPTS = Path(__file__).parents[2] / "prompts"
+REFERENCE = {"name": "reference", "model": "tunebench/reference"}
+KEY = "sk-very-secret"
+MIDDLING = {
+    "Describe": "type:\n- Other\ndescription: changes\ntitle: change\npr_files: []\n",
+    "Review": "review:\n  possible_issues: none\n  security_concerns: none\n",
+    "Improve": "code_suggestions:\n- relevant_file: a\n  suggestion_content: b\n"
+    "  existing_code: c\n  improved_code: d\n  one_sentence_summary: e\n  label: f\n",
+}
+VARIANTS = {"good": "FineTuned", "weak": "Untuned", "self": "Control"}
+
+
+class FakeJudge(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that always prefers the completion shown first."""
+
+    calls: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        """Answer one chat, if the key is right."""
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.calls.append(body["messages"][0]["content"])
+        right = self.headers["authorization"] == f"Bearer {KEY}"
+        text = "```yaml\nwhich_response_was_better: '1'\nwhy: it comes first\n```"
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+        good = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+        bad = {"error": {"message": f"wrong key {self.headers['authorization']}"}}
+        answer = {**good, "choices": [{**choice, "finish_reason": "stop"}]} if right else bad
+        content = json.dumps(answer).encode()
+        self.send_response(200 if right else 401)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Keep standard error quiet."""
+
+
+@pytest.fixture
+def judge_server() -> Iterator[dict[str, Any]]:
+    """Start a server and return the judge that it is."""
+    FakeJudge.calls.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeJudge) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield {
+            "name": "first",
+            "model": "openai/first-2024-05-13",
+            "apiBase": f"http://127.0.0.1:{server.server_port}/v1",
+            "secretRef": {"name": "keys", "key": "TUNEBENCH_TEST_KEY"},
+        }
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Write what earlier stages leave: tasks, the baseline's and the variants' completions."""
+    tasks = [
+        Task(
+            id=f"acme/x#{number}:{tool}",
+            pr=f"acme/x#{number}",
+            repository="acme/x",
+            language="Go",
+            tool=tool,
+            system="You are a reviewer.",
+            user=f"diff {number}",
+            reference=ANSWERS[tool],
+        )
+        for number in range(6)
+        for tool in Tool
+    ]
+    data = tmp_path / "data/one"
+    data.mkdir(parents=True)
+    (data / "eval.jsonl").write_text(dump_jsonl(tasks))
+    (data / "manifest.json").write_text("{}")
+    texts: dict[str, Mapping[str, str]] = {
+        "good": ANSWERS,
+        "self": MIDDLING,
+        "weak": dict.fromkeys(Tool, "no: answer: at all"),
+    }
+    texts["baseline"] = MIDDLING
+    for name, answers in texts.items():
+        folder = tmp_path / "generate" / name
+        folder.mkdir(parents=True)
+        rows = [
+            Completion(task=task.id, completion=answers[task.tool], finish_reason="stop")
+            for task in tasks
+        ]
+        (folder / "completions.jsonl").write_text(dump_jsonl(rows))
+    return tmp_path
+
+
+def run(store: Path, config: JudgeConfig | ScoreConfig, output: str) -> StageResult:
+    """Run a stage as a job does, and return what it reported."""
+    runtime = Runtime(
+        store=str(store),
+        output=output,
+        report=str(store / "report.json"),
+        prompts_dir=str(PROMPTS),
+    )
+    run_stage(StageDocument(config=config, runtime=runtime))
+    report = Report.model_validate_json((store / "report.json").read_bytes())
+    assert report.result is not None
+    return report.result
+
+
+def judge(store: Path, variant: str, *judges: dict[str, Any], output: str = "") -> StageResult:
+    """Judge one variant."""
+    config = JudgeConfig.from_wire(
+        {
+            "data": "data/one",
+            "baseline": "generate/baseline",
+            "completions": f"generate/{variant}",
+            "prompts": {"builtin": "compact"},
+            "judges": judges,
+            "judging": {},
+        }
+    )
+    return run(store, config, output or f"judge/{variant}")
+
+
+def score(store: Path, *judges: dict[str, Any]) -> StageResult:
+    """Score all variants."""
+    config = ScoreConfig.from_wire(
+        {
+            "run": "test",
+            "data": "data/one",
+            "baseline": "generate/baseline",
+            "baselineSpec": {"name": "stored", "completions": {"uri": "/b.jsonl"}},
+            "judges": judges,
+            "judging": {},
+            "statistics": {"resamples": 500},
+            "seed": 1,
+            "variants": [
+                {
+                    "name": name,
+                    "model": name,
+                    "kind": kind,
+                    "completions": f"generate/{name}",
+                    "judge": f"judge/{name}",
+                    "untuned": "weak" if name == "good" else None,
+                }
+                for name, kind in VARIANTS.items()
+            ],
+        }
+    )
+    return run(store, config, "score/one")
+
+
+def test_the_reference_judge_ranks_a_whole_run(store: Path) -> None:
+    """Through LiteLLM, prompt, parser and ledger, the good answers win and controls behave."""
+    for variant in VARIANTS:
+        result = judge(store, variant, REFERENCE)
+        assert result.state == "Succeeded", result.message
+        assert result.summary["judges"][0]["missing"] == {}
+    result = score(store, REFERENCE)
+    rows = {row["name"]: LeaderboardRow.from_wire(row) for row in result.summary["leaderboard"]}
+    text = (store / "score/one/leaderboard.md").read_text()
+    results = json.loads((store / "score/one/results.json").read_text())
+
+    assert {name: row.win_rate.pct for name, row in rows.items()} == {
+        "good": "100.0",
+        "weak": "0.0",
+        "self": "0.0",
+    }
+    assert rows["self"].tie_adjusted.pct == "50.0"
+    assert rows["good"].delta is not None
+    assert rows["weak"].schema_valid_pct == "0.0"
+    assert result.summary["best"] == "good"
+    assert "reference judge, not an LLM" in text
+    assert {"data/one/eval.jsonl", "judge/good/verdicts.jsonl"} < set(results["inputs"])
+    assert results["prompts"]["name"] == "compact"
+    assert results["warnings"] == []
+
+
+def test_a_judge_over_http_is_asked_once(
+    store: Path, judge_server: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both orders are asked, nothing is paid for twice, and the key is nowhere in the store."""
+    monkeypatch.setenv("TUNEBENCH_TEST_KEY", KEY)
+    first = judge(store, "good", judge_server)
+    calls = len(FakeJudge.calls)
+    again = judge(store, "good", judge_server, output="judge/again")
+    rows = list(load_jsonl(store / "judge/again/verdicts.jsonl", VerdictRow))
+
+    assert (calls, len(FakeJudge.calls)) == (36, 36)
+    assert [result.summary["judges"][0]["asked"] for result in (first, again)] == [36, 0]
+    assert again.summary["judges"][0]["orderConsistencyPct"] == "0.0"
+    assert [row.winner for row in rows] == ["Model", "Baseline"] * 18
+    assert all("Task:" in call and "diff " in call for call in FakeJudge.calls)
+    written = b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
+    assert KEY.encode() not in written
+
+
+def test_a_wrong_key_is_named_and_not_shown(
+    store: Path, judge_server: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage fails for good, and says which Secret to mend."""
+    monkeypatch.setenv("TUNEBENCH_TEST_KEY", "sk-wrong-key")
+    result = judge(store, "good", judge_server)
+
+    assert (result.state, result.reason) == ("Failed", "AuthenticationFailed")
+    assert not result.retryable
+    assert "`spec.judges[0].secretRef` (key `TUNEBENCH_TEST_KEY` of `keys`)" in result.message
+    assert "sk-wrong-key" not in result.message
+
+
+def test_a_missing_reference_is_named(store: Path) -> None:
+    """The reference judge says which row lacks the answer that it needs."""
+    path = store / "data/one/eval.jsonl"
+    tasks = list(load_jsonl(path, Task))
+    tasks[4] = tasks[4].model_copy(update={"reference": None})
+    path.write_text(dump_jsonl(tasks))
+    result = judge(store, "good", REFERENCE)
+
+    assert result.reason == "MissingReference"
+    assert "`acme/x#1:Review`" in result.message
