@@ -29,6 +29,8 @@ _SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Paths of a run may be relative to where it was started.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Ray lowers the priority of its workers, which here do all of the work.
+    "RAY_worker_niceness": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # One host: the sockets need no interface but loopback.

@@ -25,7 +25,11 @@ from tunebench_jobs.judge.records import VerdictRow
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
 from tunebench_jobs.stage import run_stage
 
-pytestmark = pytest.mark.jobs
+pytestmark = [
+    pytest.mark.jobs,
+    # LiteLLM loads some vendors at the first call, and pydantic warns of how one was typed.
+    pytest.mark.filterwarnings("ignore:Items? .* on TypedDict class:UserWarning"),
+]
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
 REFERENCE = {"name": "reference", "model": "tunebench/reference"}

@@ -16,7 +16,11 @@ from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.llm import Endpoint, Reply, ask
 from tunebench_jobs.preflight import check_credentials
 
-pytestmark = pytest.mark.jobs
+pytestmark = [
+    pytest.mark.jobs,
+    # LiteLLM silences this warning of its own in the test that imports it, and in no later one.
+    pytest.mark.filterwarnings("ignore:.*ReadOnly. qualifier:UserWarning"),
+]
 
 KEY = "sk-very-secret-key"
 CHAT = [{"role": "user", "content": "Describe."}]

@@ -92,7 +92,7 @@ def test_json_array_is_read(tmp_path: Path) -> None:
     [
         pytest.param({"files": []}, "`files`", id="no files"),
         pytest.param({"id": None}, "`id`: Field required", id="no id"),
-        pytest.param({"titel": "x"}, "`titel`: Extra inputs", id="unknown column"),
+        pytest.param({"headline": "x"}, "`headline`: Extra inputs", id="unknown column"),
         pytest.param({"title": 3}, "`title`", id="wrong type"),
         pytest.param({"merged_at": "yesterday"}, "`merged_at` must be an RFC 3339", id="time"),
         pytest.param({"answers": {"Explain": "x"}}, "`answers.Explain", id="unknown tool"),

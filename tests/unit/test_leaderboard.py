@@ -114,6 +114,7 @@ def score(
     *variants: JudgedVariant,
     teacher_family: str | None = None,
     failed: tuple[FailedModel, ...] = (),
+    unreadable_baseline: bool = False,
 ) -> Results:
     """Score with few resamples."""
     config = ScoreConfig(
@@ -131,7 +132,12 @@ def score(
         failed=failed,
         seed=1,
     )
-    return build_results(config, tasks, variants, inputs={}, prompts={}, versions={})
+    texts = dict.fromkeys(Tool, "?") if unreadable_baseline else ANSWERS
+    baseline = [
+        Completion(task=task.id, completion=texts[task.tool], finish_reason="stored")
+        for task in tasks
+    ]
+    return build_results(config, tasks, variants, baseline, inputs={}, prompts={}, versions={})
 
 
 def always(winner: Winner | None) -> Rule:
@@ -323,6 +329,16 @@ def test_kin_and_failing_controls_are_flagged() -> None:
         "SelfControlUneven",
         "NullControlWins",
     ]
+
+
+def test_a_constant_answer_may_beat_an_unreadable_baseline() -> None:
+    """Where the baseline cannot be read, a control that wins says nothing against the judge."""
+    tasks = make_tasks(8)
+    null = make_variant("null-control", tasks, [LLM], by_place, control=Control.NULL)
+    results = score(tasks, [LLM], null, unreadable_baseline=True)
+
+    assert results.warnings == ()
+    assert results.baseline.validity.invalid_pct == 100
 
 
 def test_controls_never_win_the_table() -> None:

@@ -156,8 +156,8 @@ def test_prompts_check_of_a_broken_set_ends_with_code_2(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An undefined variable is named with its template."""
-    table = '[pr_review_prompt]\nsystem = "{{ titel }}"\nuser = "{{ diff }}"\n'
+    table = '[pr_review_prompt]\nsystem = "{{ headline }}"\nuser = "{{ diff }}"\n'
     (tmp_path / "x.toml").write_text(table)
 
     assert check_main([str(tmp_path)]) == 2
-    assert "`titel`" in caplog.text
+    assert "`headline`" in caplog.text

@@ -50,7 +50,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _FULL_SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 # What git says when a server does not answer; everything else is for the user to mend.
 _TRANSIENT = re.compile(
-    r"could not resolve host|timed out|connection (refused|reset)|(couldn.t|failed to) connect"
+    r"could not resolve host|timed out|connection (refused|reset)|(could ?n.t|failed to) connect"
     r"|HTTP 5\d\d|error: 5\d\d|early EOF|unexpected disconnect",
     re.IGNORECASE,
 )

@@ -11,7 +11,7 @@ from tunebench_jobs.judge.health import build_judge_health
 from tunebench_jobs.judge.records import VerdictRow
 from tunebench_jobs.score.leaderboard import find_panel
 from tunebench_jobs.score.outcomes import JudgedVariant
-from tunebench_jobs.score.results import Agreement, JudgeResult, VariantResult, Warned
+from tunebench_jobs.score.results import Agreement, Baseline, JudgeResult, VariantResult, Warned
 from tunebench_jobs.score.statistics import build_agreement
 
 # Above these, a warning. Judgement, not law.
@@ -61,12 +61,15 @@ def build_agreements(config: ScoreConfig, variants: Sequence[JudgedVariant]) -> 
 
 
 def build_warnings(
-    config: ScoreConfig, results: Sequence[VariantResult], agreements: Iterable[Agreement]
+    config: ScoreConfig,
+    baseline: Baseline,
+    results: Sequence[VariantResult],
+    agreements: Iterable[Agreement],
 ) -> list[Warned]:
     """Return all that speaks against taking the numbers at face value."""
     return [
         *_warn_of_kinship(config),
-        *_warn_of_controls(results),
+        *_warn_of_controls(results, baseline.validity.invalid_pct),
         *_warn_of_gaps(config, results),
         *(_warn_of_disagreement(each) for each in agreements if _disagree(each, config)),
     ]
@@ -126,17 +129,18 @@ def _warn_of_kinship(config: ScoreConfig) -> Iterator[Warned]:
                 yield Warned(reason=reason, message=message)
 
 
-def _warn_of_controls(results: Sequence[VariantResult]) -> Iterator[Warned]:
+def _warn_of_controls(results: Sequence[VariantResult], unreadable_pct: float) -> Iterator[Warned]:
     for result in results:
         for judged in result.by_judge:
             if judged.win_rate is None:
                 continue
             wins = judged.win_rate.pct
             lean = (judged.tie_adjusted.pct if judged.tie_adjusted else 50.0) - 50.0
-            if result.control is Control.NULL and wins > _MAX_NULL_WINS_PCT:
+            if result.control is Control.NULL and wins > unreadable_pct + _MAX_NULL_WINS_PCT:
                 message = (
                     f"judge `{judged.name}` prefers a constant answer to the baseline in "
-                    f"{wins:.1f}% of comparisons; do not trust its verdicts"
+                    f"{wins:.1f}% of comparisons, though only {unreadable_pct:.1f}% of the "
+                    "baseline's completions cannot be read; do not trust its verdicts"
                 )
                 yield Warned(reason="NullControlWins", message=message)
             if result.control is Control.SELF and abs(lean) > _MAX_SELF_LEAN_PCT:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import Control
 from tunebench_jobs.score.judges import NOT_AN_LLM
-from tunebench_jobs.score.results import JudgeResult, Rate, Results, VariantResult
+from tunebench_jobs.score.results import JudgeResult, Rate, Results, Validity, VariantResult
 
 NOTHING = "n/a"
 _MAX_CELL = 300
@@ -236,23 +236,32 @@ def _render_validity(results: Results) -> Iterator[str]:
         ],
         "lrrrrr" + "r" * len(results.tools),
         [
-            [
-                _name_variant(row),
-                *map(
-                    _format_number,
-                    (
-                        row.validity.strict_pct,
-                        row.validity.fixed_pct,
-                        row.validity.invalid_pct,
-                        row.validity.empty_pct,
-                        row.validity.cut_off_pct,
-                        *(tool.validity.valid_pct for tool in row.by_tool),
-                    ),
-                ),
-            ]
-            for row in results.variants
+            *(
+                _list_validity(
+                    _name_variant(row),
+                    row.validity,
+                    [tool.validity.valid_pct for tool in row.by_tool],
+                )
+                for row in results.variants
+            ),
+            _list_validity(
+                f"{_escape(results.baseline.name)} (baseline)",
+                results.baseline.validity,
+                results.baseline.valid_pct_by_tool,
+            ),
         ],
     )
+
+
+def _list_validity(name: str, validity: Validity, by_tool: Iterable[float]) -> list[str]:
+    shares = (
+        validity.strict_pct,
+        validity.fixed_pct,
+        validity.invalid_pct,
+        validity.empty_pct,
+        validity.cut_off_pct,
+    )
+    return [name, *map(_format_number, (*shares, *by_tool))]
 
 
 def _render_controls(results: Results) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tunebench_api.contract import ScoreConfig, VariantKind
 from tunebench_api.v1alpha1 import Interval, JudgeStatus, LeaderboardRow, Tool, ToolRate
-from tunebench_jobs.records import Task
+from tunebench_jobs.records import Completion, Task
 from tunebench_jobs.score.judges import (
     NOT_AN_LLM,
     build_agreements,
@@ -15,7 +15,7 @@ from tunebench_jobs.score.judges import (
 )
 from tunebench_jobs.score.leaderboard import build_variant_results
 from tunebench_jobs.score.markdown import NOTHING, format_rate
-from tunebench_jobs.score.outcomes import JudgedVariant
+from tunebench_jobs.score.outcomes import JudgedVariant, build_validity, list_levels
 from tunebench_jobs.score.results import (
     Baseline,
     JudgeResult,
@@ -49,6 +49,7 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
     config: ScoreConfig,
     tasks: Sequence[Task],
     variants: Sequence[JudgedVariant],
+    baseline: Sequence[Completion],
     *,
     inputs: Mapping[str, str],
     prompts: Mapping[str, str],
@@ -59,10 +60,12 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
     judges = build_judge_results(config, variants)
     agreement = tuple(build_agreements(config, variants))
     present = {task.tool for task in tasks}
+    tools = tuple(tool for tool in Tool if tool in present)
+    shown = build_baseline(config, tasks, tools, baseline)
     return Results(
         run=config.run,
-        baseline=Baseline(name=config.baseline_spec.name, family=config.baseline_spec.family),
-        tools=tuple(tool for tool in Tool if tool in present),
+        baseline=shown,
+        tools=tools,
         tasks=len(tasks),
         pull_requests=len({task.pr for task in tasks}),
         judging=config.judging,
@@ -73,11 +76,32 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
         judges=tuple(judges),
         agreement=agreement,
         failed=config.failed,
-        warnings=tuple(build_warnings(config, rows, agreement)),
+        warnings=tuple(build_warnings(config, shown, rows, agreement)),
         notes=tuple(build_notes(config, tasks, judges)),
         inputs=inputs,
         prompts=prompts,
         versions=versions,
+    )
+
+
+def build_baseline(
+    config: ScoreConfig,
+    tasks: Sequence[Task],
+    tools: Sequence[Tool],
+    completions: Sequence[Completion],
+) -> Baseline:
+    """Say what everything is compared with, and how well it reads itself."""
+    levels = list_levels(tasks, completions)
+    rows = list(zip(tasks, levels, completions, strict=True))
+    by_tool = [[(level, row) for task, level, row in rows if task.tool is tool] for tool in tools]
+    return Baseline(
+        name=config.baseline_spec.name,
+        family=config.baseline_spec.family,
+        validity=build_validity(levels, completions),
+        valid_pct_by_tool=tuple(
+            build_validity([level for level, _ in part], [row for _, row in part]).valid_pct
+            for part in by_tool
+        ),
     )
 
 

@@ -129,6 +129,9 @@ class Baseline(Wire):
 
     name: str
     family: str | None
+    validity: Validity
+    # By tool, in the order of the run's tools.
+    valid_pct_by_tool: tuple[float, ...]
 
 
 class Method(Wire):

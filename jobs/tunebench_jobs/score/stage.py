@@ -37,11 +37,13 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
     if not tasks:
         msg = f"`{config.data}/{_EVAL_FILE}` must have at least one task, got none"
         raise InputError(msg, reason="EmptyDataset")
-    variants = load_variants(config, context, tasks)
+    baseline = load_completions(context.path(config.baseline))
+    variants = load_variants(config, context, tasks, baseline)
     results = build_results(
         config,
         tasks,
         variants,
+        _select(baseline, tasks, "the baseline"),
         inputs=digest_inputs(config, context),
         prompts=load_prompts(config, context),
         versions=list_versions(),
@@ -57,27 +59,25 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
 
 
 def load_variants(
-    config: ScoreConfig, context: StageContext, tasks: Sequence[Task]
+    config: ScoreConfig,
+    context: StageContext,
+    tasks: Sequence[Task],
+    baseline: Mapping[str, Completion],
 ) -> list[JudgedVariant]:
     """Load each variant's completions and verdicts.
 
     Raises:
         InputError: A file, or the completion of a task, is absent or broken.
     """
-    baseline = load_completions(context.path(config.baseline))
     sizes = load_sizes(config, context)
     variants = []
     for spec in config.variants:
         completions = load_completions(context.path(spec.completions))
-        absent = [task.id for task in tasks if task.id not in completions]
-        if absent:
-            msg = f"variant `{spec.name}` must have a completion of `{absent[0]}`, got none"
-            raise InputError(msg, reason="MissingCompletion")
         verdicts = load_jsonl(context.path(spec.judge) / VERDICTS_FILE, VerdictRow)
         variants.append(
             JudgedVariant(
                 spec=spec.model_copy(update={"size_billions": sizes.get(spec.name)}),
-                completions=[completions[task.id] for task in tasks],
+                completions=_select(completions, tasks, f"variant `{spec.name}`"),
                 verdicts=list(verdicts),
                 control=find_control(spec, completions, baseline),
             )
@@ -150,6 +150,17 @@ def list_versions() -> dict[str, str]:
             # Run from a checkout that is not installed.
             versions[package] = "unknown"
     return versions
+
+
+def _select(
+    completions: Mapping[str, Completion], tasks: Sequence[Task], whose: str
+) -> list[Completion]:
+    """Return the completions in the order of the tasks."""
+    absent = [task.id for task in tasks if task.id not in completions]
+    if absent:
+        msg = f"{whose} must have a completion of `{absent[0]}`, got none"
+        raise InputError(msg, reason="MissingCompletion")
+    return [completions[task.id] for task in tasks]
 
 
 def _count_parameters(context: StageContext, train: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from tunebench_api.v1alpha1 import LoraTarget, Precision, TuningMethod, TuningSpec
+from tunebench_api.v1alpha1 import LoraSpec, LoraTarget, Precision, TuningMethod, TuningSpec
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.models import load_model
 
@@ -47,11 +48,11 @@ def build_lora_config(model: Any, tuning: TuningSpec) -> Any:
         r=tuning.lora.rank,
         lora_alpha=tuning.lora.alpha,
         lora_dropout=float(tuning.lora.dropout),
-        target_modules=find_target_layers(model, tuning.lora.target),
+        target_modules=find_target_layers(model, tuning.lora),
     )
 
 
-def find_target_layers(model: Any, target: LoraTarget) -> list[str]:
+def find_target_layers(model: Any, lora: LoraSpec) -> list[str]:
     """Return the names of the linear layers to adapt; never the output layer.
 
     Names are short (`q_proj`) where they mean the same layers as the full ones.
@@ -64,14 +65,25 @@ def find_target_layers(model: Any, target: LoraTarget) -> list[str]:
     wanted = {
         name
         for name, part in linear.items()
-        if part is not output and (target is LoraTarget.ALL_LINEAR or "att" in name.lower())
+        if part is not output
+        and (lora.target is LoraTarget.ALL_LINEAR or "att" in name.lower())
+        and is_in_last_blocks(name, model.config.num_hidden_layers, lora.last_blocks)
     }
     if not wanted:
-        msg = f"model must have linear layers for `lora.target: {target}`, got none; use AllLinear"
+        msg = (
+            f"model must have linear layers for `lora.target: {lora.target}`, got none; "
+            "use AllLinear"
+        )
         raise InputError(msg, reason="NoLayersToAdapt")
     short = {name.rpartition(".")[2] for name in wanted}
     meant = {name for name in linear if name.rpartition(".")[2] in short}
     return sorted(short if meant == wanted else wanted)
+
+
+def is_in_last_blocks(name: str, blocks: int, last: int | None) -> bool:
+    """Return whether a layer such as `model.layers.7.mlp.up_proj` is in the last blocks."""
+    number = re.search(r"\.(\d+)\.", name)
+    return last is None or (number is not None and int(number[1]) >= blocks - last)
 
 
 def build_adapter_keys(model: Any) -> set[str]:

@@ -70,6 +70,11 @@ class LoraSpec(Wire):
     target: LoraTarget = Field(
         default=LoraTarget.ALL_LINEAR, description="Layers to adapt. Absent: AllLinear."
     )
+    last_blocks: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None,
+        description="Adapt only so many transformer blocks, counted from the output; the backward "
+        "pass ends at the first of them. Absent: all blocks.",
+    )
 
 
 class TuningSpec(Wire):
