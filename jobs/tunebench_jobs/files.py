@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 from tunebench_jobs.errors import RetryableError
 
 _CHUNK_BYTES = 1 << 20
+# How libraries that are not written in Python say that a disk is full.
+DISK_FULL_WORDS = os.strerror(errno.ENOSPC)
 
 
 @contextmanager
@@ -27,8 +29,13 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        msg = f"the store at `{path}` is full; free space and start again, finished work is kept"
-        raise RetryableError(msg, reason="StoreFull") from error
+        raise build_store_full(path) from error
+
+
+def build_store_full(path: Path) -> RetryableError:
+    """Build the error for a store without space."""
+    msg = f"the store at `{path}` is full; free space and start again, finished work is kept"
+    return RetryableError(msg, reason="StoreFull")
 
 
 def save_text(path: Path, text: str) -> None:
@@ -40,15 +47,16 @@ def save_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically and durably."""
     with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        # Not `tempfile`, which makes files that nobody but their owner may read.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)  # noqa: PTH105 - reads as the system call that it is
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -21,8 +22,6 @@ _OBJECT_STORE_BYTES = 256 << 20
 
 # Read by Ray in this process and in every process that it starts.
 _SETTINGS = {
-    # Ray would write a token file into the home folder otherwise; the cluster listens on loopback.
-    "RAY_AUTH_MODE": "disabled",
     # Usage reports would leave the machine.
     "RAY_USAGE_STATS_ENABLED": "0",
     # `uv run` would make Ray copy the working folder and build an environment for each worker.
@@ -31,10 +30,10 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Ray lowers the priority of its workers, which here do all of the work.
     "RAY_worker_niceness": "0",
+    # Each is a process of 200 MiB that a single machine has no use for.
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # One host: the sockets need no interface but loopback.
-    "RAY_DISABLE_IMPORT_WARNING": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
 
@@ -47,18 +46,20 @@ def local_ray(context: StageContext, *, cpus: int) -> Iterator[None]:
         context: The stage; its `runtime.cpus` does not limit Ray, which only counts reservations.
         cpus: CPUs that the block's actors reserve together.
     """
+    owned = "RAY_ADDRESS" not in os.environ
+    if owned:
+        # Ray reads some of these when it is imported.
+        _set_environment()
     import ray  # noqa: PLC0415 - takes a second to import
 
     with _exit_on_sigterm():
-        if "RAY_ADDRESS" in os.environ:
+        if not owned:
             ray.init(address="auto", log_to_driver=True)
             try:
                 yield
             finally:
                 ray.shutdown()
             return
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
         # Short, because the paths of Ray's sockets in it may have 107 characters.
         folder = Path(tempfile.mkdtemp(prefix="tunebench-"))
         logger.info("starting Ray with %d CPUs for %s", cpus, context.runtime.output)
@@ -77,6 +78,14 @@ def local_ray(context: StageContext, *, cpus: int) -> Iterator[None]:
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _set_environment() -> None:
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    # Whoever can talk to Ray can run code as this user, and others may share the machine. Without
+    # a token of this cluster's own, Ray would write one into the home folder.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 @contextmanager

@@ -7,10 +7,25 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from tiny_models import build_tiny_model, build_tiny_tokenizer
 
 from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.checkpoints import CheckpointFacts, save_manifest
 from tunebench_jobs.models import build_base_digest, load_model, load_tokenizer
+
+
+def save_lively_base(folder: Path) -> Path:
+    """Write a tiny random model that does not repeat one token, and return its folder."""
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.save_pretrained(folder)
+    model = build_tiny_model(len(tokenizer))
+    model.config.tie_word_embeddings = False
+    model.model.embed_tokens.weight.data.mul_(5)
+    model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
+    # Special tokens would end completions early.
+    model.lm_head.weight.data[:4] = 0
+    model.save_pretrained(folder)
+    return folder
 
 
 def save_adapter(base: Path, folder: Path, *, seed: int, rank: int = 4, **config: Any) -> Path:

@@ -133,6 +133,9 @@ class Engine:
                     self._advance(
                         self._running, self._decoder.step([each.token for each in self._running])
                     )
+        except Exception:
+            # The main of its thread: whoever waits is told below, Ray Serve by the health check.
+            logger.exception("engine broke down")
         finally:
             self._fail_all()
 
@@ -152,12 +155,14 @@ class Engine:
     def _admit(self) -> None:
         """Start waiting requests, first come first served, while there is room."""
         while self._waiting and self._has_room(self._waiting[0]):
-            request = self._waiting.popleft()
+            request = self._waiting[0]
             sampling = request.sampling
             sequence = _Sequence(
                 request, TextStream(self._tokenizer, sampling.stop), Chooser(sampling)
             )
             logits = self._decoder.read_prompt(request.adapter, request.prompt_ids)
+            # Until now it waits, so that it is not forgotten when reading breaks down.
+            self._waiting.popleft()
             self._running.append(sequence)
             self._advance([sequence], logits)
 

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tunebench_api.contract import Progress, TrainConfig
@@ -13,6 +14,7 @@ from tunebench_api.v1alpha1 import DeepSpeed, Packing, TuningMethod, TuningSpec
 from tunebench_jobs.checkpoints import MANIFEST_FILE, load_manifest
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError, RetryableError
+from tunebench_jobs.files import DISK_FULL_WORDS, build_store_full
 from tunebench_jobs.local_ray import local_ray
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER
 from tunebench_jobs.train.worker import run_worker
@@ -44,13 +46,15 @@ def run_train(config: TrainConfig, context: StageContext) -> Outcome:
     )
 
 
-def build_job_error(failures: Mapping[int, Exception]) -> JobError:
+def build_job_error(failures: Mapping[int, Exception], store: Path) -> JobError:
     """Return the error of a stage whose workers failed: their own word, where one has it."""
     # Ray wraps what a worker raised; what killed a worker comes as it is.
     raised = {rank: getattr(failure, "_base_exc", None) for rank, failure in failures.items()}
     for error in raised.values():
         if isinstance(error, JobError):
             return error
+    if any(DISK_FULL_WORDS in str(failure) for failure in failures.values()):
+        return build_store_full(store)
     dead = [failures[rank] for rank, error in raised.items() if error is None]
     if dead:
         msg = (
@@ -96,7 +100,7 @@ def _fit(config: TrainConfig, context: StageContext) -> None:
             trainer.fit()
         except ray.train.WorkerGroupError as error:
             logger.error("workers failed: %s", error)  # noqa: TRY400 - has the workers' tracebacks
-            raise build_job_error(error.worker_failures) from error
+            raise build_job_error(error.worker_failures, context.store) from error
         except ray.train.TrainingFailedError as error:
             raise RetryableError(f"training failed: {error}", reason="TrainFailed") from error
 

@@ -1,0 +1,145 @@
+"""However training is spread over workers, it computes the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+pytestmark = pytest.mark.jobs
+
+SCRIPT = Path(__file__).parents[1] / "support" / "train_worker.py"
+DEADLINE_SECONDS = 280
+BATCHES: dict[str, Any] = {
+    # 14 examples: the last batch of an epoch is smaller and does not divide.
+    "batchSize": 5,
+    "microBatchSize": 2,
+    "epochs": 2,
+    "learningRate": "1e-2",
+    "checkpointSteps": 3,
+    "precision": "Float32",
+}
+STEPS = 6
+KINDS = ("None", "ZeRO1", "ZeRO2", "ZeRO3")
+
+
+def _find_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _run_workers(folder: Path, workers: int, cases: list[dict[str, Any]]) -> None:
+    config = folder / f"workers-{workers}.json"
+    config.write_text(json.dumps({"workers": workers, "port": _find_port(), "cases": cases}))
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(config), str(rank)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(workers)
+    ]
+    try:
+        outputs = [process.communicate(timeout=DEADLINE_SECONDS)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    for process, output in zip(started, outputs, strict=True):
+        assert process.returncode == 0, output[-4000:]
+
+
+def _build_case(folder: Path, name: str, steps: int, points: str, **tuning: Any) -> dict[str, Any]:
+    return {
+        "tuning": BATCHES | tuning,
+        "folder": str(folder / points),
+        "steps": steps,
+        "result": str(folder / name),
+    }
+
+
+def _load_result(folder: Path, name: str) -> tuple[list[float], dict[str, torch.Tensor]]:
+    with safe_open(folder / name, framework="pt") as file:
+        losses: list[float] = json.loads(file.metadata()["losses"])
+        return losses, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
+
+
+@pytest.fixture(name="folder", scope="module")
+def fixture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run every kind over two workers, whole and interrupted, and one worker alone."""
+    folder = tmp_path_factory.mktemp("engines")
+    full = {"method": "Full"}
+    _run_workers(
+        folder,
+        1,
+        [
+            _build_case(folder, "alone", STEPS, "p-alone", **full),
+            _build_case(folder, "alone-LoRA", STEPS, "p-alone-lora", method="LoRA"),
+        ],
+    )
+    cases = []
+    for kind in KINDS:
+        spread = {"workers": 2, "deepspeed": kind}
+        cases += [
+            _build_case(folder, kind, STEPS, f"p-{kind}", **full, **spread),
+            _build_case(folder, f"{kind}-half", STEPS // 2, f"q-{kind}", **full, **spread),
+            _build_case(folder, f"{kind}-resumed", STEPS, f"q-{kind}", **full, **spread),
+        ]
+    for kind in ("None", "ZeRO2", "ZeRO3"):
+        spread = {"workers": 2, "deepspeed": kind}
+        cases.append(
+            _build_case(folder, f"{kind}-LoRA", STEPS, f"l-{kind}", method="LoRA", **spread)
+        )
+    _run_workers(folder, 2, cases)
+    return folder
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_workers_learn_what_one_learns(folder: Path, kind: str) -> None:
+    """Data parallel and every ZeRO stage take the steps of a single worker."""
+    losses, parameters = _load_result(folder, kind)
+    expected_losses, expected = _load_result(folder, "alone")
+
+    assert losses == pytest.approx(expected_losses, rel=1e-3)
+    assert losses[-1] < losses[0] - 0.5
+    assert set(parameters) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(parameters[name], value, rtol=0.02, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_interrupted_training_ends_with_the_same_weights(folder: Path, kind: str) -> None:
+    """From a resume point on, losses and weights are those of a run without interruption."""
+    losses, parameters = _load_result(folder, kind)
+    half, _ = _load_result(folder, f"{kind}-half")
+    rest, resumed = _load_result(folder, f"{kind}-resumed")
+
+    assert len(half) == len(rest) == STEPS // 2
+    assert half + rest == losses
+    for name, value in parameters.items():
+        assert torch.equal(resumed[name], value), name
+
+
+@pytest.mark.parametrize("kind", ["None", "ZeRO2", "ZeRO3"])
+def test_adapters_are_whole_under_zero(folder: Path, kind: str) -> None:
+    """LoRA over two workers gives the adapter of one worker, with numbers in every tensor."""
+    losses, parameters = _load_result(folder, f"{kind}-LoRA")
+    expected_losses, expected = _load_result(folder, "alone-LoRA")
+
+    assert losses == pytest.approx(expected_losses, rel=1e-3)
+    assert set(parameters) == set(expected)
+    assert all(value.numel() for value in parameters.values())
+    assert any("lora_B" in name and value.count_nonzero() for name, value in parameters.items())
