@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, cast
 
@@ -32,16 +33,29 @@ PARTIAL_FILE = "partial.jsonl"
 
 # A CPU may take minutes for a long completion, behind others in the queue.
 _TIMEOUT_SECONDS = 1800.0
-_TRIES = 8
-_FIRST_WAIT_SECONDS = 1.0
-_LONGEST_WAIT_SECONDS = 20.0
 _REPORT_SECONDS = 1.0
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 _SERVER_ERRORS = 500
 _OVERFLOW = "context_length_exceeded"
 
 
-def run_generate(config: GenerateConfig, context: StageContext) -> Outcome:
+@dataclass(frozen=True)
+class Patience:
+    """How long an endpoint may be away: a restarted server loads its model in well under that."""
+
+    tries: int = 8
+    first_wait_seconds: float = 1.0
+    longest_wait_seconds: float = 20.0
+
+    def find_wait(self, number: int) -> float:
+        """Return the seconds to wait after a try, with some chance in them to spread clients."""
+        longest = min(self.longest_wait_seconds, self.first_wait_seconds * float(2**number))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - guards nothing
+
+
+def run_generate(
+    config: GenerateConfig, context: StageContext, *, patience: Patience = Patience()
+) -> Outcome:
     """Complete every task that an earlier attempt has not completed.
 
     Raises:
@@ -59,7 +73,7 @@ def run_generate(config: GenerateConfig, context: StageContext) -> Outcome:
     started = time.monotonic()
     with PartialFile(context.output / PARTIAL_FILE) as partial:
         kept = len(partial.completions)
-        work = _Generation(config, context, partial, total=len(tasks))
+        work = _Generation(config, context, partial, patience, total=len(tasks))
         asyncio.run(work.run(endpoint, model, tasks))
         seconds = time.monotonic() - started
         completions = [partial.completions[task.id] for task in tasks]
@@ -142,11 +156,18 @@ class _Generation:
     """One attempt: the tasks that are left, so many at a time."""
 
     def __init__(
-        self, config: GenerateConfig, context: StageContext, partial: PartialFile, *, total: int
+        self,
+        config: GenerateConfig,
+        context: StageContext,
+        partial: PartialFile,
+        patience: Patience,
+        *,
+        total: int,
     ) -> None:
         self._config = config
         self._context = context
         self._partial = partial
+        self._patience = patience
         self._total = total
         self._started = time.monotonic()
         self._reported = 0.0
@@ -190,19 +211,19 @@ class _Generation:
         """Ask until there is an answer, or no hope of one."""
         import openai  # noqa: PLC0415 - takes a second to import
 
-        for number in range(_TRIES):
+        for number in range(self._patience.tries):
             try:
                 answer = await self._send(client, model, task)
             except openai.APIStatusError as error:
                 if not _is_retried(error):
                     return _build_refused(task, error)
                 problem: openai.APIError = error
-            except openai.APIConnectionError as error:
+            except openai.APIError as error:
                 problem = error
             else:
                 return build_completion(task, answer)
             logger.warning("asking again for %s: %s", task.id, problem)
-            await asyncio.sleep(_find_wait(number))
+            await asyncio.sleep(self._patience.find_wait(number))
         msg = f"endpoint {client.base_url} does not answer for `{model}`: {problem}"
         raise RetryableError(msg, reason="EndpointUnavailable") from problem
 
@@ -245,7 +266,8 @@ def build_completion(task: Task, answer: ChatCompletion) -> Completion:
     Raises:
         RetryableError: The answer has no choice.
     """
-    if not answer.choices:
+    # Whatever answers may leave out what the client does not check.
+    if not getattr(answer, "choices", None):
         msg = f"endpoint answered without `choices` for task `{task.id}`"
         raise RetryableError(msg, reason="EndpointBroken")
     choice, usage = answer.choices[0], answer.usage
@@ -284,11 +306,6 @@ def is_overflow(code: str | None, message: str) -> bool:
     """Tell whether a refusal says that prompt and completion exceed the model's context."""
     # vLLM gives a number as the code and says it in words.
     return code == _OVERFLOW or "maximum context length" in message
-
-
-def _find_wait(number: int) -> float:
-    longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * float(2**number))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
 
 
 def _first(errors: BaseExceptionGroup[InputError | RetryableError]) -> Exception:

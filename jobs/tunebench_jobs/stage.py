@@ -83,7 +83,9 @@ def _run_once(document: StageDocument, context: StageContext, started: str) -> S
     context.output.mkdir(parents=True, exist_ok=True)
     context.report(Progress(message="waiting for the output folder"))
     with _locked(context.output):
-        finished = load_result(context.output)
+        # What the preflight looks at, such as keys, can change without its config.
+        reusable = document.config.stage != "preflight"
+        finished = load_result(context.output) if reusable else None
         if finished is not None:
             return finished
         module, name = STAGES[document.config.stage]

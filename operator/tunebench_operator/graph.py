@@ -123,6 +123,11 @@ class Graph:
         )
 
 
+def git_source_key(repository: str, ref: str) -> str:
+    """Return what a git source is known by: one repository may serve two sets."""
+    return f"{repository}@{ref}"
+
+
 def build_graph(run: BenchmarkRun, sources: Mapping[str, str]) -> Graph:
     """Build the stages of a run; `sources` are digests of what the spec points to, by URI."""
     spec = run.spec
@@ -160,7 +165,9 @@ def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
 def _data_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
     places = [spec.prompts.uri or f"builtin:{spec.prompts.builtin}"]
     for source in (spec.dataset.train, spec.dataset.eval):
-        places += [place for place in (source.uri, source.git and source.git.repository) if place]
+        git = source.git
+        places += [source.uri] if source.uri else []
+        places += [git_source_key(git.repository, git.ref)] if git else []
     config = DataConfig(
         tools=spec.tools,
         dataset=spec.dataset,

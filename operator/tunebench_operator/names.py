@@ -26,8 +26,8 @@ def untuned_variant(group: str) -> str:
 
 
 def control_variant(control: str) -> str:
-    """Return the name of a control as judged."""
-    return f"{control.removesuffix('Model').lower()}-control"
+    """Return the name of a control as judged; the space keeps it apart from any model."""
+    return f"{control.removesuffix('Model').lower()} control"
 
 
 def child_name(key: str, digest: str, attempt: int) -> str:

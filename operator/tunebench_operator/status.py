@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tunebench_api.contract import StageKind, VariantKind
+from tunebench_api.contract import StageKind
 from tunebench_api.v1alpha1 import (
     BenchmarkRun,
     BenchmarkRunStatus,
@@ -171,7 +171,7 @@ def _summarise(decisions: Decisions) -> tuple[ConditionStatus, str, str]:
     failed = [state for state in states if state.state is State.FAILED]
     first = f"{failed[0].node.key}: {failed[0].message}" if failed else ""
     if score and score.state is State.SUCCEEDED:
-        missing = _models_without_row(decisions)
+        missing = _variants_without_row(decisions)
         if missing:
             message = f"no result for {', '.join(missing)}; {first}"
             return ConditionStatus.TRUE, reasons.PARTIALLY_SUCCEEDED, message
@@ -189,12 +189,11 @@ def _summarise(decisions: Decisions) -> tuple[ConditionStatus, str, str]:
     return ConditionStatus.UNKNOWN, reason, message
 
 
-def _models_without_row(decisions: Decisions) -> list[str]:
+def _variants_without_row(decisions: Decisions) -> list[str]:
     return [
         variant.name
         for variant in decisions.graph.variants
-        if variant.kind is not VariantKind.CONTROL
-        and decisions.states[variant.judge.key].state is not State.SUCCEEDED
+        if decisions.states[variant.judge.key].state is not State.SUCCEEDED
     ]
 
 

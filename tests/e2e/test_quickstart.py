@@ -31,7 +31,7 @@ def test_quickstart_shows_what_fine_tuning_buys(tmp_path: Path) -> None:
     tuned = rows["smollm2-135m-lora"]
     assert float(tuned["schemaValidPct"]) > float(untuned["schemaValidPct"])
     assert float(tuned["winRate"]["pct"]) > float(untuned["winRate"]["pct"])
-    assert float(rows["self-control"]["winRate"]["pct"]) == 0
-    assert float(rows["null-control"]["winRate"]["pct"]) < float(tuned["winRate"]["pct"])
+    assert float(rows["self control"]["winRate"]["pct"]) == 0
+    assert float(rows["null control"]["winRate"]["pct"]) < float(tuned["winRate"]["pct"])
     assert json.loads(second.stdout)["leaderboard"] == list(rows.values())
     assert time.monotonic() - began < 30

@@ -14,6 +14,7 @@ import psutil
 from tunebench_operator.local.processes import kill_marked, start_child, stop_child
 
 # A child with a grandchild that has left the session, as Ray's processes do.
+MARK = "one-supervisor"
 FAMILY = (
     "import subprocess, sys, time;"
     "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
@@ -24,8 +25,10 @@ FAMILY = (
 SUPERVISOR = (
     "import sys, time; from pathlib import Path;"
     "from tunebench_operator.local.processes import start_child, start_guard;"
-    "run = Path(sys.argv[1]); guard = start_guard(run);"
-    "child = start_child([sys.executable, '-c', sys.argv[2]], run_dir=run, log=run / 'log');"
+    "run = Path(sys.argv[1]);"
+    "guard = start_guard(sys.argv[3]);"
+    "child = start_child([sys.executable, '-c', sys.argv[2]], run_dir=run,"
+    " token=sys.argv[3], log=run / 'log');"
     "print(child.pid, flush=True); time.sleep(600)"
 )
 
@@ -57,7 +60,7 @@ def _lives(pid: int) -> bool:
 def test_stopping_a_child_takes_its_family(tmp_path: Path) -> None:
     """A stopped child leaves no process, even where one has a session of its own."""
     log = tmp_path / "log"
-    child = start_child([sys.executable, "-c", FAMILY], run_dir=tmp_path, log=log)
+    child = start_child([sys.executable, "-c", FAMILY], run_dir=tmp_path, token=MARK, log=log)
     grandchild = wait_for_pid(log)
 
     stop_child(child)
@@ -70,8 +73,10 @@ def test_an_orphan_is_found_by_its_mark(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     log = tmp_path / "log"
-    child = start_child([sys.executable, "-c", FAMILY], run_dir=tmp_path, log=log)
-    stranger = start_child([sys.executable, "-c", FAMILY], run_dir=other, log=other / "log")
+    child = start_child([sys.executable, "-c", FAMILY], run_dir=tmp_path, token=MARK, log=log)
+    stranger = start_child(
+        [sys.executable, "-c", FAMILY], run_dir=other, token=MARK, log=other / "log"
+    )
     grandchild = wait_for_pid(log)
 
     killed = kill_marked(tmp_path)
@@ -85,7 +90,7 @@ def test_an_orphan_is_found_by_its_mark(tmp_path: Path) -> None:
 
 def test_a_killed_supervisor_leaves_no_process(tmp_path: Path) -> None:
     """`kill -9` of the supervisor ends its children and their children at once."""
-    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), FAMILY]
+    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), FAMILY, "token-of-a-test"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None
         child = int(supervisor.stdout.readline())

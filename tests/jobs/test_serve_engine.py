@@ -26,6 +26,7 @@ from tunebench_jobs.serve.app import build_app
 from tunebench_jobs.serve.decoder import Decoder, count_token_bytes, find_context_limit
 from tunebench_jobs.serve.deployment import Model, load_service
 from tunebench_jobs.serve.engine import Engine
+from tunebench_jobs.serve.linear import replace_linears
 from tunebench_jobs.serve.prefixes import Prefixes
 from tunebench_jobs.serve.request import Sampling
 from tunebench_jobs.serve.sampling import Chooser, choose_tokens
@@ -412,6 +413,21 @@ def test_prefixes_forget_the_oldest() -> None:
     assert prefixes.find("a", prompts[0]) is not None
     assert prefixes.find("a", prompts[1]) is None
     assert prefixes.find("b", prompts[2]) is None
+
+
+@pytest.mark.parametrize("bias", [pytest.param(True, id="bias"), pytest.param(False, id="plain")])
+def test_faster_layers_compute_the_same(*, bias: bool) -> None:
+    """The faster linear layers differ from the usual ones by rounding only, for any rows."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(24, 40, bias=bias))
+    usual = model[0]
+    replace_linears(model)
+
+    for shape in [(1, 24), (8, 1, 24), (3, 7, 24), (48, 24), (49, 24)]:
+        x = torch.randn(shape)
+        assert torch.allclose(model(x), usual(x), atol=1e-6)
+    assert model[0] is not usual
+    assert model[0].weight is usual.weight
 
 
 def test_top_p_draws_from_the_likeliest() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,8 @@ def _run_case(case: dict[str, Any], place: Place) -> None:
             gathered.update(engine.trained())
             raise Stopped
 
-    try:
+    with suppress(Stopped):
         run_loop(engine, work, place, Hooks(on_step=note, on_resume_point=stop))
-    except Stopped:
-        pass
     if place.rank == 0:
         save_file(gathered, case["result"], metadata={"losses": json.dumps(losses)})
 

@@ -105,7 +105,7 @@ def finish(world: World) -> Plan:
         world.answer()
         for name in world.workers():
             world.end(name)
-        if result.wake_at and not world.children:
+        if result.wake_at and not world.workers():
             world.now = max(world.now, result.wake_at)
     msg = "the run must end"
     raise AssertionError(msg)
@@ -187,7 +187,7 @@ def test_a_failed_model_does_not_fail_the_run() -> None:
     assert isinstance(score, ScoreConfig)
     assert [failed.name for failed in score.failed] == ["bad"]
     assert [variant.name for variant in score.variants] == [
-        "good-untuned", "good", "bad-untuned", "null-control"
+        "good-untuned", "good", "bad-untuned", "null control"
     ]  # fmt: skip
 
 

@@ -101,12 +101,14 @@ def load_service(model: Model) -> ChatService:
         find_context_limit,
     )
     from tunebench_jobs.serve.engine import Engine  # noqa: PLC0415 - likewise
+    from tunebench_jobs.serve.linear import replace_linears  # noqa: PLC0415 - likewise
 
     torch.set_num_threads(model.threads)
     folder = Path(model.folder)
     loaded = load_model(folder, torch.float32).eval()
     limit, token_bytes = find_context_limit(loaded), count_token_bytes(loaded)
     adapted, route = load_adapters(loaded, [Path(path) for path in model.adapters.values()])
+    replace_linears(adapted)
     tokenizer = load_tokenizer(folder)
     engine = Engine(
         Decoder(adapted.eval(), route, batch_size=model.batch_size),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import httpx
 
@@ -41,11 +46,10 @@ def run_serve(config: ServeConfig, context: StageContext) -> Outcome:
     context.report(Progress(message="checking checkpoints"))
     model = build_model(config, context)
     context.report(Progress(message="loading the model"))
-    with local_ray(context, cpus=model.threads), _reserved_port() as port:
-        endpoint = f"http://{_HOST}:{port}/v1"
+    with local_ray(context, cpus=model.threads), _exit_on_sigterm(), _reserved_port() as port:
         _start(model, port)
         try:
-            _watch(endpoint, context, model)
+            _watch(f"http://{_HOST}:{port}/v1", context, model)
         finally:
             _stop()
     return Outcome(message="stopped")
@@ -94,6 +98,22 @@ def build_model(config: ServeConfig, context: StageContext) -> Model:
 
 
 @contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Take SIGTERM from Ray, whose handler aborts a process that takes over 3 s to leave."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        # Leaving must not be interrupted by an impatient second one.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _reserved_port() -> Iterator[int]:
     """Hold a port that the system chose, so that nobody else gets it.
 
@@ -109,10 +129,16 @@ def _start(model: Model, port: int) -> None:
     """Start Ray Serve and wait until the replica has loaded its model.
 
     Raises:
+        InputError: The cluster serves something else.
         RetryableError: It did not start.
     """
-    from ray import serve  # noqa: PLC0415 - takes a second to import
+    import ray  # noqa: PLC0415 - takes a second to import
+    from ray import serve  # noqa: PLC0415 - likewise
 
+    with contextlib.suppress(ValueError):
+        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+        msg = "Ray at `RAY_ADDRESS` must not run Ray Serve yet; stop that, or unset RAY_ADDRESS"
+        raise InputError(msg, reason="ServeAlreadyRuns")
     serve.start(proxy_location="HeadOnly", http_options={"host": _HOST, "port": port})
     try:
         serve.run(build_deployment(model), name=_APPLICATION, route_prefix="/")
@@ -156,9 +182,11 @@ def _ask_names(client: httpx.Client, endpoint: str) -> set[str]:
 
 
 def _stop() -> None:
+    """Stop Ray Serve where Ray goes on; with a cluster of our own, all goes at once."""
     from ray import serve  # noqa: PLC0415 - takes a second to import
 
-    serve.shutdown()
+    if "RAY_ADDRESS" in os.environ:
+        serve.shutdown()
 
 
 def _describe(status: object) -> str:

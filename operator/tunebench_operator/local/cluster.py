@@ -10,16 +10,18 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from tunebench_api.contract import (
     RESULT_FILE,
@@ -33,7 +35,13 @@ from tunebench_api.contract import (
 from tunebench_api.v1alpha1 import BenchmarkRunStatus
 from tunebench_operator import reasons
 from tunebench_operator.errors import RunLockedError, UserError
-from tunebench_operator.local.processes import kill_marked, start_child, start_guard, stop_child
+from tunebench_operator.local.processes import (
+    STOP_GRACE_SECONDS,
+    kill_marked,
+    start_child,
+    start_guard,
+    stop_child,
+)
 from tunebench_operator.observed import Attempt, Observed
 from tunebench_operator.plan import Child
 
@@ -57,10 +65,11 @@ class LocalCluster:
         self._children = self.run_dir / "children"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stored: dict[str, StageResult] = {}
-        self._reports: dict[Path, tuple[int, Report]] = {}
+        self._reports: dict[Path, tuple[tuple[int, int, int], Report]] = {}
         self._lock = self._take_lock()
         kill_marked(self.run_dir)
-        self._guard = start_guard(self.run_dir)
+        self._token = secrets.token_hex(8)
+        self._guard = start_guard(self._token)
         self._forgive()
 
     @staticmethod
@@ -139,10 +148,12 @@ class LocalCluster:
         The user started anew, so perhaps mended what was wrong.
         """
         for folder in self._children.iterdir():
-            report = self._load_report(folder)
-            if _load_identity(folder) is None:
+            report, identity = self._load_report(folder), _load_identity(folder)
+            if identity is None:
                 continue
-            if report.result is None or report.result.state is ResultState.FAILED:
+            # The preflight looks at keys and models, which may have changed since.
+            again = identity["key"] == StageKind.PREFLIGHT
+            if again or report.result is None or report.result.state is ResultState.FAILED:
                 message = report.result.message if report.result else "the run was stopped"
                 self._end(folder, reasons.INTERRUPTED, message)
 
@@ -152,6 +163,9 @@ class LocalCluster:
         report = self._load_report(folder)
         if report.result is None and code is not None:
             report = self._end(folder, *_describe_exit(code, folder / "log.txt"))
+        if process and code is None and report.result and _is_overdue(folder / "report.json"):
+            stop_child(process)
+            code = process.returncode
         # A child that has written its result may take a moment to leave; it runs until it has.
         ended = report.result if process is None or code is not None else None
         if code is not None:
@@ -161,6 +175,8 @@ class LocalCluster:
     def _start(self, child: Child) -> None:
         folder = self._children / child.name
         folder.mkdir(parents=True, exist_ok=True)
+        # A supervisor that was killed in this very function may have left one.
+        (folder / "report.json").unlink(missing_ok=True)
         runtime = Runtime(
             store=str(self._store),
             output=child.output,
@@ -177,7 +193,7 @@ class LocalCluster:
         command.append(str(folder / "document.json"))
         # The identity comes last: without it the folder is no attempt.
         self._processes[child.name] = start_child(
-            command, run_dir=self.run_dir, log=folder / "log.txt"
+            command, run_dir=self.run_dir, token=self._token, log=folder / "log.txt"
         )
         identity = {"key": child.key, "digest": child.digest, "attempt": child.attempt}
         _save(folder / "child.json", json.dumps(identity))
@@ -206,12 +222,15 @@ class LocalCluster:
     def _load_report(self, folder: Path) -> Report:
         path = folder / "report.json"
         try:
-            stamp = path.stat().st_mtime_ns
+            facts = path.stat()
+            # Times alone are too coarse: two reports may come within one tick.
+            stamp = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
             cached = self._reports.get(path)
             if cached is None or cached[0] != stamp:
                 cached = (stamp, Report.model_validate_json(path.read_bytes()))
                 self._reports[path] = cached
-        except FileNotFoundError:
+        except (FileNotFoundError, ValidationError):
+            # A damaged report says no more than none.
             return Report()
         return cached[1]
 
@@ -222,14 +241,28 @@ def _load_stored(store: Path, known: dict[str, StageResult]) -> dict[str, StageR
         for path in (store / kind).glob(f"*/{RESULT_FILE}"):
             output = f"{kind}/{path.parent.name}"
             if output not in known:
-                known[output] = StageResult.model_validate_json(path.read_bytes())
+                known[output] = _load_result(path)
     return known
+
+
+def _load_result(path: Path) -> StageResult:
+    try:
+        return StageResult.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        msg = (
+            f"`{path}` must be a stage's result, but is damaged; remove its folder and start again"
+        )
+        raise UserError(msg) from error
 
 
 def load_status(run_dir: Path) -> BenchmarkRunStatus | None:
     """Return the status that a run saved last."""
     path = run_dir / "status.json"
-    return BenchmarkRunStatus.model_validate_json(path.read_bytes()) if path.is_file() else None
+    try:
+        return BenchmarkRunStatus.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        # It is derived: the next step writes it anew.
+        return None
 
 
 def _describe_exit(code: int, log: Path) -> tuple[str, str]:
@@ -246,11 +279,18 @@ def _describe_exit(code: int, log: Path) -> tuple[str, str]:
 def _load_identity(folder: Path) -> dict[str, str | int] | None:
     try:
         return _IDENTITY.validate_json((folder / "child.json").read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValidationError):
         return None
+
+
+def _is_overdue(report: Path) -> bool:
+    return time.time() - report.stat().st_mtime > STOP_GRACE_SECONDS
 
 
 def _save(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)

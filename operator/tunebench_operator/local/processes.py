@@ -11,22 +11,27 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psutil
 
 RUN_MARK = "TUNEBENCH_RUN_DIR"
+SUPERVISOR_MARK = "TUNEBENCH_SUPERVISOR"
 STOP_GRACE_SECONDS = 10.0
-_POLL_SECONDS = 0.05
 
 
-def start_child(command: Sequence[str], *, run_dir: Path, log: Path) -> subprocess.Popen[bytes]:
+def start_child(
+    command: Sequence[str], *, run_dir: Path, token: str, log: Path
+) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that Ctrl-C reaches the supervisor alone."""
     # Without bytecode files every Ray worker would compile all that it imports anew.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    environment |= {RUN_MARK: str(run_dir), "PYTHONUNBUFFERED": "1"}
+    environment |= {
+        RUN_MARK: str(run_dir),
+        SUPERVISOR_MARK: token,
+        "PYTHONUNBUFFERED": "1",
+    }
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
@@ -38,12 +43,13 @@ def start_child(command: Sequence[str], *, run_dir: Path, log: Path) -> subproce
         )
 
 
-def start_guard(run_dir: Path) -> subprocess.Popen[bytes]:
-    """Start the process that outlives a killed supervisor and then clears the run's processes.
+def start_guard(token: str) -> subprocess.Popen[bytes]:
+    """Start the process that outlives a killed supervisor and then clears its processes.
 
-    Its standard input is a pipe that closes with the supervisor, however that one ends.
+    It knows them by the supervisor's token, so that it spares those of the next start. Its standard
+    input is a pipe that closes with the supervisor, however that one ends.
     """
-    command = [sys.executable, "-m", "tunebench_operator.local.guard", str(run_dir)]
+    command = [sys.executable, "-m", "tunebench_operator.local.guard", token]
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command, stdin=subprocess.PIPE, start_new_session=True
     )
@@ -64,7 +70,12 @@ def stop_child(process: subprocess.Popen[bytes]) -> None:
 
 def kill_marked(run_dir: Path) -> int:
     """Kill every process of the run and return how many there were."""
-    return kill_all(_with_descendants(_marked(run_dir)))
+    return kill_all(_with_descendants(_marked(RUN_MARK, str(run_dir))))
+
+
+def kill_children_of(token: str) -> int:
+    """Kill every process of one supervisor and return how many there were."""
+    return kill_all(_with_descendants(_marked(SUPERVISOR_MARK, token)))
 
 
 def kill_all(processes: Iterable[psutil.Process]) -> int:
@@ -77,18 +88,11 @@ def kill_all(processes: Iterable[psutil.Process]) -> int:
     return len(alive)
 
 
-def wait_for_end(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> None:
-    """Wait until all have ended, but no longer than `seconds`."""
-    deadline = time.monotonic() + seconds
-    while any(each.poll() is None for each in processes) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-
-
-def _marked(run_dir: Path) -> list[int]:
+def _marked(mark: str, value: str) -> list[int]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(RUN_MARK) == str(run_dir) and process.pid != os.getpid():
+            if process.environ().get(mark) == value and process.pid != os.getpid():
                 found.append(process.pid)
     return found
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -16,6 +16,7 @@ from tunebench_api.errors import InvalidRunError, Problem
 from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_api.validation import parse_run
 from tunebench_operator.errors import UserError
+from tunebench_operator.graph import git_source_key
 from tunebench_operator.yaml_text import parse_yaml
 
 PACKAGE_SCHEME = "package://"
@@ -34,7 +35,7 @@ def load_run(path: Path) -> BenchmarkRun:
     except (OSError, UnicodeDecodeError) as error:
         msg = f"`{path}` must be a readable YAML file: {error}"
         raise UserError(msg) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         msg = f"`{path}` must hold one YAML document: {error}"
         raise UserError(msg) from error
     return resolve_paths(parse_run(raw), path.resolve().parent)
@@ -61,13 +62,11 @@ def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
     digests: dict[str, str] = {}
     problems: list[Problem] = []
     for holder, key, field in _places(wire):
-        place = holder[key]
-        digest = _digest_git(place, holder) if key == "repository" else _digest_path(Path(place))
-        if digest is None:
-            what = "a git repository" if key == "repository" else "a file or folder"
-            problems.append(Problem(field, f"must name {what} that exists, got {place}"))
+        found = _digest_source(holder, key, field)
+        if isinstance(found, Problem):
+            problems.append(found)
         else:
-            digests[place] = digest
+            digests[source_key(holder, key)] = found
     builtin = wire["prompts"].get("builtin")
     if builtin:
         digest = _digest_path(prompts_dir / builtin)
@@ -80,6 +79,29 @@ def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
     if problems:
         raise InvalidRunError(tuple(problems))
     return digests | _digest_bases(wire["models"])
+
+
+def source_key(holder: Mapping[str, Any], key: str) -> str:
+    """Return what a source is known by: its place, and of a repository also the ref."""
+    if key == "repository":
+        return git_source_key(holder["repository"], holder.get("ref", "HEAD"))
+    return str(holder[key])
+
+
+def _digest_source(holder: dict[str, Any], key: str, field: str) -> str | Problem:
+    """Return a source's digest, or what is wrong with the field that names it."""
+    place = holder[key]
+    if key == "repository":
+        return _digest_git(holder, field)
+    # Prompt sets are folders, all else is files.
+    expected = "folder" if field.startswith("spec.prompts") else "file"
+    path = Path(place)
+    try:
+        right = path.is_dir() if expected == "folder" else path.is_file()
+        digest = _digest_path(path) if right else None
+    except (OSError, ValueError) as error:
+        return Problem(field, f"must name a {expected} that can be read, got {place}: {error}")
+    return digest or Problem(field, f"must name a {expected} that exists, got {place}")
 
 
 def _places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
@@ -99,10 +121,14 @@ def _places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
 def _absolute(place: str, folder: Path) -> str:
     parts = urlsplit(place)
     if parts.scheme == "file":
-        return parts.path
+        return unquote(parts.path)
     if parts.scheme or place.startswith("git@"):
         return place
-    return str((folder / Path(place).expanduser()).resolve())
+    try:
+        return str((folder / Path(place).expanduser()).resolve())
+    except (RuntimeError, ValueError) as error:
+        msg = f"`{place}` must be a path: {error}"
+        raise UserError(msg) from error
 
 
 def _digest_path(path: Path) -> str | None:
@@ -122,18 +148,30 @@ def _digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest_git(place: str, source: dict[str, Any]) -> str | None:
+def _digest_git(source: dict[str, Any], field: str) -> str | Problem:
     """Return the commit that `ref` names; a clone URL is its own digest until it is cloned."""
+    place, ref = source["repository"], source.get("ref", "HEAD")
     if "://" in place or place.startswith("git@"):
-        return place
-    ref = source.get("ref", "HEAD")
-    command = ["git", "-C", place, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}"]
+        return str(place)
+    if _ask_git(place, "rev-parse", "--git-dir") is None:
+        return Problem(field, f"must name a git repository that exists, got {place}")
+    commit = _ask_git(place, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
+    wrong = Problem(field.replace(".repository", ".ref"), f"must name a commit, got {ref}")
+    return commit or wrong
+
+
+def _ask_git(repository: str, *arguments: str) -> str | None:
+    """Return what git prints, or nothing where it fails."""
     try:
-        done = subprocess.run(  # noqa: S603 - fixed program, no shell, options ended before the ref
-            command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_SECONDS, check=False
+        done = subprocess.run(  # noqa: S603 - fixed program, no shell
+            ["git", "-C", repository, *arguments],  # noqa: S607 - wherever git is installed
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_SECONDS,
+            check=False,
         )
-    except OSError as error:
-        msg = f"`git` must be installed to read `{place}`: {error}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        msg = f"`git` must be installed and answer to read `{repository}`: {error}"
         raise UserError(msg) from error
     return done.stdout.strip() if done.returncode == 0 else None
 
@@ -159,7 +197,7 @@ def _base_folder(place: str) -> Path | None:
 
 def _fingerprint(folder: Path) -> str:
     lines = [
-        f"{file.relative_to(folder)}\0{file.stat().st_size}"
+        f"{file.relative_to(folder)}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}"
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.suffix != ".pyc"
     ]
