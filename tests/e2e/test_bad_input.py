@@ -71,7 +71,7 @@ def _lose_base(spec: dict[str, Any], _folder: Path) -> None:
 def _break_prompts(spec: dict[str, Any], folder: Path) -> None:
     prompts = folder / "prompts"
     prompts.mkdir()
-    text = '[pr_description_prompt]\nsystem = "Describe"\nuser = "{{ titel }} {{ diff }}"\n'
+    text = '[pr_description_prompt]\nsystem = "Describe"\nuser = "{{ headline }} {{ diff }}"\n'
     (prompts / "pr_description_prompts.toml").write_text(text)
     spec["prompts"] = {"uri": "./prompts"}
 
@@ -93,7 +93,7 @@ def _lose_key(spec: dict[str, Any], _folder: Path) -> None:
         pytest.param(_empty_dataset, ["EmptyDataset", "spec.dataset.train"], id="empty dataset"),
         pytest.param(_leak, ["train.jsonl:2", "eval.jsonl:2"], id="leak"),
         pytest.param(_lose_base, ["no-such-model"], id="missing base"),
-        pytest.param(_break_prompts, ["pr_description_prompts.toml", "titel"], id="prompts"),
+        pytest.param(_break_prompts, ["pr_description_prompts.toml", "headline"], id="prompts"),
         pytest.param(_lose_key, ["TUNEBENCH_TEST_ABSENT_KEY", "spec.judges"], id="missing key"),
     ],
 )

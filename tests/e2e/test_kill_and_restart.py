@@ -21,9 +21,11 @@ SEED = 20_26
 
 
 def load_results(store: Path) -> dict[str, bytes]:
-    """Return every finished stage's result by its path in the store."""
+    """Return every finished stage's result by its path; the preflight looks anew each time."""
     return {
-        str(path.relative_to(store)): path.read_bytes() for path in store.glob("*/*/result.json")
+        str(path.relative_to(store)): path.read_bytes()
+        for path in store.glob("*/*/result.json")
+        if path.parts[-3] != "preflight"
     }
 
 

@@ -119,7 +119,7 @@ def test_equal_completions_tie(completion: str) -> None:
 def test_an_invalid_completion_has_no_score() -> None:
     """What cannot be read is worth nothing, however many right words it holds."""
     assert score_completion(make_case("", ""), BROKEN) == 0
-    assert score_completion(make_case("", ""), GOOD.replace("title: Count", "titel: Count")) == 0
+    assert score_completion(make_case("", ""), GOOD.replace("title: Count", "headline: Count")) == 0
 
 
 def test_facts_count_beside_words() -> None:

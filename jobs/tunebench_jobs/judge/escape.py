@@ -1,4 +1,4 @@
-"""Take the sting out of text that people and models wrote, before a judge reads it.
+"""Make text harmless that people and models wrote, before a judge reads it.
 
 A completion may hold the lines that end a completion in the judge's prompt, or a ready-made
 verdict. Both stay readable and lose their meaning by a backslash. The escape is the same for both
