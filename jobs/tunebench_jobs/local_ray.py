@@ -74,7 +74,9 @@ def local_ray(context: StageContext, *, cpus: int) -> Iterator[None]:
                 logging_level=logging.WARNING,
                 _temp_dir=str(folder),
             )
-            yield
+            # Ray has put a handler in the place of ours that aborts; a second one takes it back.
+            with _exit_on_sigterm():
+                yield
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
@@ -99,4 +101,5 @@ def _exit_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # A handler that was set in C, as Ray does, cannot be named and put back.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
