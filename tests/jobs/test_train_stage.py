@@ -119,12 +119,12 @@ def test_run_killed_twice_ends_with_the_same_weights(
 
 
 def test_terminated_stage_leaves_no_process(store: Path) -> None:
-    """SIGTERM, as a planner sends it, ends Ray and the workers too."""
+    """SIGTERM, as a planner sends it, ends Ray and the workers; code 1: it may be retried."""
     stage = TrainStage(store, "terminated", maxLength=512)
 
     code = _die_at(stage, 1, lambda process, _: process.send_signal(signal.SIGTERM))
 
-    assert code == 128 + signal.SIGTERM
+    assert code == 1
     assert not (stage.output / "checkpoint").exists()
 
 
