@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
@@ -9,8 +10,9 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +21,9 @@ from tunebench_jobs.context import StageContext
 logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 256 << 20
+_FOLDER_PREFIX = "tunebench-"
+_LOCK_FILE = "lock"
+_YOUNG_SECONDS = 60
 
 # Read by Ray in this process and in every process that it starts.
 _SETTINGS = {
@@ -60,26 +65,51 @@ def local_ray(context: StageContext, *, cpus: int) -> Iterator[None]:
             finally:
                 ray.shutdown()
             return
-        # Short, because the paths of Ray's sockets in it may have 107 characters.
-        folder = Path(tempfile.mkdtemp(prefix="tunebench-"))
         logger.info("starting Ray with %d CPUs for %s", cpus, context.runtime.output)
+        with _own_folder() as folder:
+            try:
+                ray.init(
+                    num_cpus=cpus,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    # The dashboard takes 1 GiB; without it, an actor of Ray Train complains every
+                    # second in the log, and what workers raise reaches this process all the same.
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                    _temp_dir=str(folder),
+                )
+                # Ray has put a handler in place of ours that aborts; a second one takes it back.
+                with _exit_on_sigterm():
+                    yield
+            finally:
+                ray.shutdown()
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Make a folder for Ray's sockets and logs, and remove those of processes that were killed."""
+    place = Path(tempfile.gettempdir())
+    for lock_file in place.glob(f"{_FOLDER_PREFIX}*/{_LOCK_FILE}"):
+        _remove_abandoned(lock_file)
+    # Short, because the paths of Ray's sockets in it may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=place))
+    with (folder / _LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            ray.init(
-                num_cpus=cpus,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                # The dashboard takes 1 GiB; without it, an actor of Ray Train complains every
-                # second in the log, and what workers raise reaches this process all the same.
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-                _temp_dir=str(folder),
-            )
-            # Ray has put a handler in the place of ours that aborts; a second one takes it back.
-            with _exit_on_sigterm():
-                yield
+            yield folder
         finally:
-            ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(lock_file: Path) -> None:
+    """Remove a folder whose lock nobody holds; a young one may not be locked yet."""
+    # Others' folders are not to be opened, and what is removed meanwhile is no matter.
+    with suppress(OSError):
+        if time.time() - lock_file.stat().st_mtime < _YOUNG_SECONDS:
+            return
+        with lock_file.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock_file.parent, ignore_errors=True)
 
 
 def _set_environment() -> None:

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import psutil
 
-from tunebench_operator.local.processes import kill_marked, start_child, stop_child
+from tunebench_operator.local.processes import (
+    kill_left_by,
+    kill_marked,
+    start_child,
+    stop_child,
+)
 
 # A child with a grandchild that has left the session, as Ray's processes do.
 MARK = "one-supervisor"
@@ -66,6 +71,24 @@ def test_stopping_a_child_takes_its_family(tmp_path: Path) -> None:
     stop_child(child)
 
     wait_until_gone([child.pid, grandchild])
+
+
+def test_a_killed_child_leaves_no_family(tmp_path: Path) -> None:
+    """What a child that died left is found by the child's log, and its sibling lives on."""
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", FAMILY]
+    child = start_child(command, run_dir=tmp_path, token=MARK, log=log)
+    sibling = start_child(command, run_dir=tmp_path, token=MARK, log=tmp_path / "sibling")
+    grandchild = wait_for_pid(log)
+    child.kill()
+    child.wait()
+
+    killed = kill_left_by(log)
+
+    wait_until_gone([grandchild])
+    assert killed == 1
+    assert sibling.poll() is None
+    stop_child(sibling)
 
 
 def test_an_orphan_is_found_by_its_mark(tmp_path: Path) -> None:

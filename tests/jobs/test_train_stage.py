@@ -179,7 +179,8 @@ def _die_at(stage: TrainStage, points: int, kill: Any) -> int | None:
         assert children, stage.log()[-4000:]
         kill(process, children)
         code: int | None = process.wait(60)
-        wait_until_gone(children)
+        # Ray's own agents look for their parent about once a minute.
+        wait_until_gone(children, seconds=90)
     finally:
         stop_all([process, *children])
     return code

@@ -48,17 +48,16 @@ def run_train(config: TrainConfig, context: StageContext) -> Outcome:
 
 def build_job_error(failures: Mapping[int, Exception], store: Path) -> JobError:
     """Return the error of a stage whose workers failed: their own word, where one has it."""
-    # Ray wraps what a worker raised; what killed a worker comes as it is.
-    raised = {rank: getattr(failure, "_base_exc", None) for rank, failure in failures.items()}
-    for error in raised.values():
-        if isinstance(error, JobError):
-            return error
+    for failure in failures.values():
+        if isinstance(failure, JobError):
+            return failure
     if any(DISK_FULL_WORDS in str(failure) for failure in failures.values()):
         return build_store_full(store)
-    dead = [failures[rank] for rank, error in raised.items() if error is None]
+    # Ray hands on what a worker raised as it is; its own words for a death are not all public.
+    dead = [failure for failure in failures.values() if type(failure).__module__.startswith("ray.")]
     if dead:
         msg = (
-            f"a training worker died, perhaps for lack of memory: {_shorten(dead[0])}; "
+            f"a training worker died, perhaps for lack of memory: {_shorten(*dead)}; "
             "training goes on from its last resume point"
         )
         return RetryableError(msg, reason="WorkerDied")

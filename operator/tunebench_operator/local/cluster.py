@@ -37,6 +37,7 @@ from tunebench_operator import reasons
 from tunebench_operator.errors import RunLockedError, UserError
 from tunebench_operator.local.processes import (
     STOP_GRACE_SECONDS,
+    kill_left_by,
     kill_marked,
     start_child,
     start_guard,
@@ -170,6 +171,8 @@ class LocalCluster:
         ended = report.result if process is None or code is not None else None
         if code is not None:
             del self._processes[folder.name]
+            # What Ray started outlives a stage that was killed.
+            kill_left_by(folder / "log.txt")
         return Attempt(number, report.progress, ended)
 
     def _start(self, child: Child) -> None:

@@ -18,6 +18,7 @@ import psutil
 
 RUN_MARK = "TUNEBENCH_RUN_DIR"
 SUPERVISOR_MARK = "TUNEBENCH_SUPERVISOR"
+LOG_MARK = "TUNEBENCH_CHILD_LOG"
 STOP_GRACE_SECONDS = 10.0
 
 
@@ -30,6 +31,7 @@ def start_child(
     environment |= {
         RUN_MARK: str(run_dir),
         SUPERVISOR_MARK: token,
+        LOG_MARK: str(log),
         "PYTHONUNBUFFERED": "1",
     }
     with log.open("ab") as output:
@@ -66,6 +68,11 @@ def stop_child(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
     kill_all(family)
+
+
+def kill_left_by(log: Path) -> int:
+    """Kill what a child that ended by itself left; its log names it. Return how many there were."""
+    return kill_all(_with_descendants(_marked(LOG_MARK, str(log))))
 
 
 def kill_marked(run_dir: Path) -> int:
