@@ -3,7 +3,7 @@
 A stage is a process with one config document. Everything that decides its result is in the config
 and in the artefacts that the config names, so the digest of the config names the result: outputs
 lie in `<store>/<stage kind>/<digest>/`, with `result.json` written last. What does not decide the
-result (addresses, folders, the attempt) is in `Runtime` and outside the digest.
+result is outside the digest: `Runtime` (addresses, folders, the attempt) and `HowOnly` fields.
 """
 
 from __future__ import annotations
@@ -299,6 +299,6 @@ def parse_stage_document(raw: str | bytes) -> StageDocument:
 
 def build_config_digest(config: AnyStageConfig) -> str:
     """Return the name of a stage's result: 16 hex digits of SHA-256 over its config."""
-    document = {"version": CONTRACT_VERSION, "config": config.to_wire()}
+    document = {"version": CONTRACT_VERSION, "config": config.to_identity()}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ from make_run import make_run
 from tunebench_api.contract import Progress, ResultState, ScoreConfig, StageKind, StageResult
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
 from tunebench_operator import reasons
+from tunebench_operator.graph import build_graph
 from tunebench_operator.observed import Attempt, Observed
 from tunebench_operator.plan import Child, Plan, plan
 
@@ -341,3 +342,22 @@ def _end_one(world: World, name: str, event: str) -> None:
     else:
         retryable = event == "fail"
         world.end(name, state=ResultState.FAILED, reason="Broken", retryable=retryable)
+
+
+def test_how_work_is_done_leaves_results_valid() -> None:
+    """Another pace, another place of a key: no stage is done again; another seed: all of it is."""
+    judge = {"name": "claude", "model": "anthropic/claude-x"}
+    paced = {"concurrency": 2, "requestsPerMinute": 5, "secretRef": {"name": "a", "key": "B"}}
+    before = build_graph(make_run(judges=[judge]), {})
+    after = build_graph(
+        make_run(
+            judges=[judge | paced],
+            generation={"concurrency": 1, "batchSize": 1},
+            models=[{"name": "one", "base": "acme/one", "tuning": {"checkpointSteps": 7}}],
+        ),
+        {},
+    )
+    reseeded = build_graph(make_run(judges=[judge], seed=1), {})
+
+    assert [node.digest for node in after.nodes] == [node.digest for node in before.nodes]
+    assert before.data.digest != reseeded.data.digest

@@ -229,6 +229,12 @@ def test_valid_run_is_typed() -> None:
             id="two sources",
         ),
         pytest.param(
+            "spec.baseline.apiBase",
+            "http://127.0.0.1:8000/v1",
+            "`spec.baseline` must set `apiBase` only together with `model`, which is not set",
+            id="field-without-its-other",
+        ),
+        pytest.param(
             "spec.dataset.eval.uri",
             ABSENT,
             "`spec.dataset.eval` must set exactly one of `uri`, `git` and `holdout`, "

@@ -166,7 +166,8 @@ def _watch(endpoint: str, context: StageContext, model: Model) -> None:
                 msg = f"the server at {endpoint} died and did not come back in time"
                 raise RetryableError(msg, reason="ServeDied")
             else:
-                context.report(Progress(message="waiting for the replica", endpoint=endpoint))
+                # Without an endpoint, nobody is sent here meanwhile.
+                context.report(Progress(message="waiting for the replica"))
             time.sleep(_REPORT_SECONDS)
 
 

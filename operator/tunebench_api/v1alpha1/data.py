@@ -7,10 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunebench_api.v1alpha1.rules import ExactlyOneOf
+from tunebench_api.v1alpha1.rules import ExactlyOneOf, OnlyWith
 from tunebench_api.v1alpha1.wire import (
     Decimal,
     EnvironmentName,
+    HowOnly,
     HttpUrl,
     Name,
     ShortText,
@@ -171,7 +172,11 @@ class StoredCompletions(Wire):
 class BaselineSpec(Wire):
     """What every model is compared with."""
 
-    rules = (ExactlyOneOf(("completions", "model")),)
+    rules = (
+        ExactlyOneOf(("completions", "model")),
+        OnlyWith("apiBase", "model"),
+        OnlyWith("secretRef", "model"),
+    )
 
     name: ShortText = Field(description="Name to show, with a date if it has one. Must be given.")
     family: ShortText | None = Field(
@@ -189,7 +194,7 @@ class BaselineSpec(Wire):
     api_base: HttpUrl | None = Field(
         default=None, description="Address of an OpenAI-compatible server. Absent: the vendor's."
     )
-    secret_ref: SecretRef | None = Field(
+    secret_ref: Annotated[SecretRef | None, HowOnly()] = Field(
         default=None, description="API key. Absent: the vendor's usual environment variable."
     )
     temperature: Decimal = Field(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tunebench_api.v1alpha1.data import SecretRef
 from tunebench_api.v1alpha1.rules import unique_list
-from tunebench_api.v1alpha1.wire import Decimal, HttpUrl, Name, ShortText, Uri, Wire
+from tunebench_api.v1alpha1.wire import Decimal, HowOnly, HttpUrl, Name, ShortText, Uri, Wire
 
 REFERENCE_JUDGE = "tunebench/reference"
 
@@ -29,13 +29,13 @@ class JudgeSpec(Wire):
     api_base: HttpUrl | None = Field(
         default=None, description="Address of an OpenAI-compatible server. Absent: the vendor's."
     )
-    secret_ref: SecretRef | None = Field(
+    secret_ref: Annotated[SecretRef | None, HowOnly()] = Field(
         default=None, description="API key. Absent: the vendor's usual environment variable."
     )
-    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
-        default=None, description="Most requests in a minute. Absent: no such limit."
+    requests_per_minute: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, HowOnly()] = (
+        Field(default=None, description="Most requests in a minute. Absent: no such limit.")
     )
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
+    concurrency: Annotated[int, Field(ge=1, le=1024), HowOnly()] = Field(
         default=16, description="Requests in flight at once. Absent: 16."
     )
     temperature: Decimal = Field(default="0", description="Sampling temperature. Absent: 0.")
@@ -109,10 +109,10 @@ class GenerationSpec(Wire):
     temperature: Decimal = Field(
         default="0", description="Sampling temperature; 0 is greedy. Absent: 0."
     )
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(
+    concurrency: Annotated[int, Field(ge=1, le=1024), HowOnly()] = Field(
         default=16, description="Requests in flight at once. Absent: 16."
     )
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(
+    batch_size: Annotated[int, Field(ge=1, le=1024), HowOnly()] = Field(
         default=8, description="Most requests that the transformers engine batches. Absent: 8."
     )
 

@@ -7,7 +7,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunebench_api.v1alpha1.wire import Decimal, GpuCount, Name, Share, ShortText, Uri, Wire
+from tunebench_api.v1alpha1.wire import (
+    Decimal,
+    GpuCount,
+    HowOnly,
+    Name,
+    Share,
+    ShortText,
+    Uri,
+    Wire,
+)
 
 
 class TuningMethod(StrEnum):
@@ -123,7 +132,7 @@ class TuningSpec(Wire):
     workers: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, description="Training workers. Absent: 1."
     )
-    checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+    checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000), HowOnly()] = Field(
         default=50, description="Optimizer steps between checkpoints. Absent: 50."
     )
 

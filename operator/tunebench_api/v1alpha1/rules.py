@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 LIST_TYPE = "x-kubernetes-list-type"
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 VALIDATIONS = "x-kubernetes-validations"
+
+
+class Rule(Protocol):
+    """What must hold among the fields of one mapping."""
+
+    def build_cel(self) -> dict[str, str]:
+        """Build the rule as the CRD states it."""
+        ...
+
+    def find_violation(self, value: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with a mapping, in the words of a `Problem`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,29 @@ class ExactlyOneOf:
         if len(given) == 1:
             return None
         return f"{self.message}, got {' and '.join(given) or 'none of them'}"
+
+
+@dataclass(frozen=True)
+class OnlyWith:
+    """A field means nothing without another one; names as in YAML."""
+
+    field: str
+    other: str
+
+    @property
+    def message(self) -> str:
+        """Return what must hold."""
+        return f"must set `{self.field}` only together with `{self.other}`"
+
+    def build_cel(self) -> dict[str, str]:
+        """Build the rule as the CRD states it."""
+        rule = f"!has(self.{self.field}) || has(self.{self.other})"
+        return {"rule": rule, "message": self.message}
+
+    def find_violation(self, value: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with a mapping, in the words of a `Problem`."""
+        alone = value.get(self.field) is not None and value.get(self.other) is None
+        return f"{self.message}, which is not set" if alone else None
 
 
 def unique_list(*, keys: tuple[str, ...] = ()) -> dict[str, Any]:

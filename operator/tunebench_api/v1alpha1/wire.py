@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
@@ -19,7 +20,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from tunebench_api.v1alpha1.rules import VALIDATIONS, ExactlyOneOf, find_duplicates, unique_list
+from tunebench_api.v1alpha1.rules import VALIDATIONS, Rule, find_duplicates, unique_list
 
 API_GROUP = "tunebench.dev"
 API_VERSION = f"{API_GROUP}/v1alpha1"
@@ -34,6 +35,11 @@ def build_wire_name(name: str) -> str:
     return re.sub(r"Usd$", "USD", to_camel(name))
 
 
+@dataclass(frozen=True)
+class HowOnly:
+    """Marks a field that decides how work is done, not what comes out: no digest knows it."""
+
+
 class Wire(BaseModel):
     """A frozen value that is camelCase in JSON and refuses fields it does not know."""
 
@@ -42,11 +48,17 @@ class Wire(BaseModel):
     )
 
     # What no single field can say; the CRD and `find_violations` are made from it.
-    rules: ClassVar[tuple[ExactlyOneOf, ...]] = ()
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """Return plain JSON values, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def to_identity(self) -> dict[str, Any]:
+        """Return plain JSON values of what decides a result: `to_wire` without `HowOnly` fields."""
+        return self.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude=_find_how_only(self)
+        )
 
     @classmethod
     def from_wire(cls, raw: Any) -> Self:
@@ -86,6 +98,23 @@ class Wire(BaseModel):
                 message = f"`{path.lstrip('.')}` {violation}" if path else violation
                 raise PydanticCustomError(RULE_ERROR, "{message}", {"message": message})
         return self
+
+
+def _find_how_only(value: Wire) -> dict[Any, Any]:
+    """Return the places of `HowOnly` fields, as pydantic's `exclude` wants them."""
+    places: dict[Any, Any] = {}
+    for name, field in type(value).model_fields.items():
+        inner = getattr(value, name)
+        if any(isinstance(mark, HowOnly) for mark in field.metadata):
+            places[name] = True
+        elif isinstance(inner, Wire):
+            places[name] = _find_how_only(inner)
+        elif isinstance(inner, tuple):
+            entries = enumerate(inner)
+            places[name] = {
+                i: _find_how_only(each) for i, each in entries if isinstance(each, Wire)
+            }
+    return {name: below for name, below in places.items() if below}
 
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
