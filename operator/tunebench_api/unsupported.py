@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 
 from tunebench_api.errors import Problem
 from tunebench_api.v1alpha1 import (
@@ -23,51 +24,69 @@ from tunebench_api.v1alpha1 import (
 
 _FIELD = "is not supported yet; remove it"
 
+
+class Backend(StrEnum):
+    """Where a run is carried out."""
+
+    LOCAL = "Local"
+    KUBERNETES = "Kubernetes"
+
+
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
-_FILES = frozenset({"", "file"})
-_REPOSITORIES = frozenset({"", "file", "git", "http", "https", "ssh"})
+# What data, prompts and stored completions may be read from; pods see no laptop's paths.
+_FILES = {
+    Backend.LOCAL: frozenset({"", "file", "sample"}),
+    Backend.KUBERNETES: frozenset({"pvc", "sample"}),
+}
+_STORES = {Backend.LOCAL: frozenset({"", "file"}), Backend.KUBERNETES: frozenset({"pvc"})}
+_REPOSITORIES = {
+    Backend.LOCAL: frozenset({"", "file", "git", "http", "https", "ssh"}),
+    Backend.KUBERNETES: frozenset({"git", "http", "https", "ssh"}),
+}
 _BASES = frozenset({"", "package"})
 
 
-def find_unsupported(run: BenchmarkRun) -> tuple[Problem, ...]:
+def find_unsupported(run: BenchmarkRun, backend: Backend) -> tuple[Problem, ...]:
     """Return the fields of a valid run that ask for what does not exist yet."""
     spec = run.spec
     in_models = (
         problem
         for index, model in enumerate(spec.models)
-        for problem in _find_in_model(model, f"spec.models[{index}]")
+        for problem in _find_in_model(model, f"spec.models[{index}]", backend)
     )
-    return (*_find_in_dataset(spec.dataset), *_find_in_spec(spec), *in_models)
+    return (*_find_in_dataset(spec.dataset, backend), *_find_in_spec(spec, backend), *in_models)
 
 
-def _find_in_dataset(dataset: DatasetSpec) -> Iterator[Problem]:
+def _find_in_dataset(dataset: DatasetSpec, backend: Backend) -> Iterator[Problem]:
     for name, source in (("train", dataset.train), ("eval", dataset.eval)):
         path = f"spec.dataset.{name}"
-        yield from _find_scheme(f"{path}.uri", source.uri, _FILES)
+        yield from _find_scheme(f"{path}.uri", source.uri, _FILES[backend])
         if source.git:
-            yield from _find_scheme(f"{path}.git.repository", source.git.repository, _REPOSITORIES)
+            yield from _find_scheme(
+                f"{path}.git.repository", source.git.repository, _REPOSITORIES[backend]
+            )
     if dataset.licenses is not Licenses.ANY:
         yield _refuse_value("spec.dataset.licenses", dataset.licenses)
 
 
-def _find_in_spec(spec: BenchmarkRunSpec) -> Iterator[Problem]:
-    yield from _find_scheme("spec.prompts.uri", spec.prompts.uri, _FILES)
+def _find_in_spec(spec: BenchmarkRunSpec, backend: Backend) -> Iterator[Problem]:
+    yield from _find_scheme("spec.prompts.uri", spec.prompts.uri, _FILES[backend])
     if spec.prompts.config_map_ref:
         yield Problem("spec.prompts.configMapRef", _FIELD)
     if spec.baseline.completions:
         uri = spec.baseline.completions.uri
-        yield from _find_scheme("spec.baseline.completions.uri", uri, _FILES)
+        yield from _find_scheme("spec.baseline.completions.uri", uri, _FILES[backend])
     if spec.judging.budget_usd is not None:
         yield Problem("spec.judging.budgetUSD", _FIELD)
     if spec.serving.keep is not Keep.NONE:
         yield _refuse_value("spec.serving.keep", spec.serving.keep)
-    if spec.queue:
-        yield Problem("spec.queue", _FIELD)
+    if spec.queue and backend is Backend.LOCAL:
+        yield Problem("spec.queue", "means something in a cluster only; remove it")
     if spec.storage:
-        yield from _find_scheme("spec.storage.uri", spec.storage.uri, _FILES)
+        yield from _find_scheme("spec.storage.uri", spec.storage.uri, _STORES[backend])
 
 
-def _find_in_model(model: ModelSpec, path: str) -> Iterator[Problem]:
+def _find_in_model(model: ModelSpec, path: str, backend: Backend) -> Iterator[Problem]:
     tuning = model.tuning
     yield from _find_scheme(f"{path}.base", model.base, _BASES)
     if tuning.method is TuningMethod.QLORA:
@@ -76,8 +95,8 @@ def _find_in_model(model: ModelSpec, path: str) -> Iterator[Problem]:
         yield _refuse_value(f"{path}.tuning.packing", tuning.packing)
     if tuning.deepspeed is DeepSpeed.AUTO:
         yield _refuse_value(f"{path}.tuning.deepspeed", tuning.deepspeed)
-    if model.resources.pool is not None:
-        yield Problem(f"{path}.resources.pool", _FIELD)
+    if model.resources.pool is not None and backend is Backend.LOCAL:
+        yield Problem(f"{path}.resources.pool", "means something in a cluster only; remove it")
     if model.resources.gpus is not None:
         yield Problem(f"{path}.resources.gpus", _FIELD)
 
@@ -88,10 +107,17 @@ def _refuse_value(field: str, value: str) -> Problem:
 
 def _find_scheme(field: str, uri: str | None, supported: frozenset[str]) -> Iterator[Problem]:
     """Yield a problem if a URI has a scheme that nothing reads yet; a path has none."""
-    match = _SCHEME.match(uri or "")
+    if uri is None:
+        return
+    match = _SCHEME.match(uri)
     scheme = match[1].lower() if match else ""
-    if scheme not in supported:
-        others = " or ".join(f"{one}://" for one in sorted(supported - {""}))
+    # `git@HOST:PATH` is ssh without a scheme.
+    if scheme in supported or (uri.startswith("git@") and "ssh" in supported):
+        return
+    others = " or ".join(f"{one}://" for one in sorted(supported - {""}))
+    if "" in supported:
         yield Problem(
             field, f"must be a path or begin with {others}, got {scheme}://, not supported yet"
         )
+    else:
+        yield Problem(field, f"must begin with {others} in a cluster, got {uri}")

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from tunebench_api.crd import build_schema
 from tunebench_api.errors import InvalidRunError, Problem
-from tunebench_api.unsupported import find_unsupported
+from tunebench_api.unsupported import Backend, find_unsupported
 from tunebench_api.v1alpha1 import API_VERSION, KIND, BenchmarkRun, Wire
 from tunebench_api.v1alpha1.wire import PATTERN_WORDS, RULE_ERROR
 
@@ -42,7 +42,7 @@ _BOUNDS = {
 }
 
 
-def parse_run(raw: object) -> BenchmarkRun:
+def parse_run(raw: object, backend: Backend = Backend.LOCAL) -> BenchmarkRun:
     """Return the run that YAML or the API server gave as plain values, without its status.
 
     A status is the operator's own, and an older one may hold what the schema no longer has.
@@ -62,7 +62,7 @@ def parse_run(raw: object) -> BenchmarkRun:
     except ValidationError as error:
         found = [_build_problem(one) for one in error.errors() if not _is_echo(one)]
         raise InvalidRunError((*found, *problems)) from None
-    problems.extend(find_unsupported(run))
+    problems.extend(find_unsupported(run, backend))
     if problems:
         raise InvalidRunError(tuple(problems))
     return run

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -143,6 +145,29 @@ def report_command(
         raise UserError(f"run `{name}` has no results yet; see `tunebench results {name}`")
     wanted = "results.json" if output is Output.JSON else "leaderboard.md"
     typer.echo((root / status.results / wanted).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command("operator")
+def operator_command(
+    installation: Annotated[
+        Path, typer.Option(help="YAML file that says what children are built with.")
+    ],
+    namespace: Annotated[
+        str | None, typer.Option(help="Watch this namespace only. Default: all.")
+    ] = None,
+    lease_namespace: Annotated[
+        str | None, typer.Option(help="Namespace of the lease by which one of several leads.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")] = 8080,
+) -> None:
+    """Drive the BenchmarkRuns of a cluster. The Helm chart runs this."""
+    # Only here, because they take a second to import.
+    from tunebench_operator.installation import load_installation  # noqa: PLC0415
+    from tunebench_operator.operate import OperatorOptions, operate  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    options = OperatorOptions(namespace, lease_namespace, port)
+    asyncio.run(operate(load_installation(installation), options))
 
 
 @dataset_app.command("from-git")

@@ -18,3 +18,13 @@ ALL_MODELS_FAILED = "AllModelsFailed"
 INTERRUPTED = "Interrupted"
 CRASHED = "Crashed"
 KILLED = "Killed"
+
+# What a cluster says of an attempt that could not say it itself.
+OUT_OF_MEMORY = "OutOfMemory"
+PREEMPTED = "Preempted"
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+NOT_ADMITTED = "NotAdmitted"
+
+# What is wrong before any work can be done.
+INVALID_SPEC = "InvalidSpec"
+INSTALLATION_INCOMPLETE = "InstallationIncomplete"

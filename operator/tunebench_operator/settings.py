@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from tunebench_api.places import SAMPLES_FOLDER
+
 DEFAULT_STORE = Path("runs")
 
 
@@ -19,12 +21,15 @@ class Settings(BaseModel):
     # Folder of the builtin prompt sets: beside the packages in a checkout, set in an image.
     prompts_dir: Path
     store: Path = DEFAULT_STORE
+    # Folder of the files that `sample://` names: likewise.
+    samples_dir: Path
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read TUNEBENCH_PROMPTS_DIR and TUNEBENCH_STORE."""
+    """Read TUNEBENCH_PROMPTS_DIR, TUNEBENCH_SAMPLES_DIR and TUNEBENCH_STORE."""
     checkout = Path(__file__).resolve().parents[2]
     return Settings(
         prompts_dir=Path(environment.get("TUNEBENCH_PROMPTS_DIR", checkout / "prompts")),
+        samples_dir=Path(environment.get("TUNEBENCH_SAMPLES_DIR", checkout / SAMPLES_FOLDER)),
         store=Path(environment.get("TUNEBENCH_STORE", DEFAULT_STORE)),
     )

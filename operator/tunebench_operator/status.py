@@ -64,6 +64,27 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
     )
 
 
+def build_refusal(
+    generation: int, earlier: BenchmarkRunStatus | None, reason: str, message: str, now: datetime
+) -> BenchmarkRunStatus:
+    """Build the status of a run that cannot go on until somebody acts; what it had stays."""
+    previous = earlier or BenchmarkRunStatus()
+    draft = Condition(
+        type=names.SUCCEEDED,
+        status=ConditionStatus.FALSE,
+        reason=reason,
+        message=message[:MAX_MESSAGE],
+        observed_generation=generation,
+    )
+    conditions = {each.type: each for each in previous.conditions}
+    same = conditions.get(names.SUCCEEDED)
+    kept = same.last_transition_time if same and same.status == draft.status else _rfc3339(now)
+    conditions[names.SUCCEEDED] = draft.model_copy(update={"last_transition_time": kept})
+    return previous.model_copy(
+        update={"observed_generation": generation, "conditions": tuple(conditions.values())}
+    )
+
+
 def _stage_status(state: StageState) -> StageStatus:
     shown = State.PENDING if state.state is State.READY else state.state
     return StageStatus(

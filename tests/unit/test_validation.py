@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tunebench_api.crd import build_crd
 from tunebench_api.errors import InvalidRunError
+from tunebench_api.unsupported import Backend
 from tunebench_api.v1alpha1 import BenchmarkRun, TrainSource, TuningMethod
 from tunebench_api.validation import parse_run
 from tunebench_operator.yaml_text import parse_yaml
@@ -33,6 +34,8 @@ RUN: dict[str, Any] = {
 }
 
 ABSENT = object()
+
+FILES = "file:// or sample://"
 
 
 def make_run(path: str, value: object) -> dict[str, Any]:
@@ -270,8 +273,6 @@ def test_problem(path: str, value: object, expected: str) -> None:
         ),
         pytest.param("spec.serving.keep", "Winner", "with the value `Winner` ", id="keep"),
         pytest.param("spec.judging.budgetUSD", "150", "", id="budget"),
-        pytest.param("spec.queue", {"name": "team-a"}, "", id="queue"),
-        pytest.param("spec.models.0.resources.pool", "h100", "", id="pool"),
         pytest.param("spec.models.0.resources.gpus", "8", "", id="gpus"),
     ],
 )
@@ -281,6 +282,35 @@ def test_unsupported_field(path: str, value: object, expected: str) -> None:
 
     assert find_problems(make_run(path, value)) == [
         f"`{field}` {expected}is not supported yet; remove it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param("spec.queue", {"name": "team-a"}, id="queue"),
+        pytest.param("spec.models.0.resources.pool", "h100", id="pool"),
+    ],
+)
+def test_fields_of_a_cluster_are_refused_on_a_laptop(path: str, value: object) -> None:
+    """What means something in a cluster only is not ignored elsewhere."""
+    field = path.replace(".0.", "[0].")
+
+    assert find_problems(make_run(path, value)) == [
+        f"`{field}` means something in a cluster only; remove it"
+    ]
+
+
+def test_pods_cannot_read_a_laptops_paths() -> None:
+    """In a cluster, data lies in a claim or ships with tunebench, and no path is taken for one."""
+    with pytest.raises(InvalidRunError) as caught:
+        parse_run(RUN, Backend.KUBERNETES)
+
+    wish = "must begin with pvc:// or sample:// in a cluster, got"
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"`spec.dataset.train.uri` {wish} train.jsonl",
+        f"`spec.dataset.eval.uri` {wish} eval.jsonl",
+        f"`spec.baseline.completions.uri` {wish} baseline.jsonl",
     ]
 
 
@@ -294,11 +324,11 @@ def test_unsupported_prompts() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "allowed"),
     [
-        pytest.param("spec.dataset.train.uri", "s3://b/x.jsonl", "file://", id="dataset"),
-        pytest.param("spec.dataset.eval.uri", "hf://x/y", "file://", id="evaluation"),
-        pytest.param("spec.baseline.completions.uri", "gs://b/x", "file://", id="baseline"),
+        pytest.param("spec.dataset.train.uri", "s3://b/x.jsonl", FILES, id="dataset"),
+        pytest.param("spec.dataset.eval.uri", "hf://x/y", FILES, id="evaluation"),
+        pytest.param("spec.baseline.completions.uri", "gs://b/x", FILES, id="baseline"),
         pytest.param("spec.storage", {"uri": "s3://b"}, "file://", id="storage"),
-        pytest.param("spec.prompts", {"uri": "s3://b"}, "file://", id="prompts"),
+        pytest.param("spec.prompts", {"uri": "s3://b"}, FILES, id="prompts"),
         pytest.param("spec.models.0.base", "s3://b/m", "package://", id="base model"),
     ],
 )

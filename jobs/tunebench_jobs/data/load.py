@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from tunebench_api.places import SAMPLE_SCHEME, SAMPLES_FOLDER, resolve_place, resolve_sample
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import describe_validation_error
 from tunebench_jobs.rows import PullRequest
@@ -34,6 +36,13 @@ def parse_local_path(uri: str, field: str) -> Path:
     Raises:
         InputError: It lies elsewhere.
     """
+    try:
+        if uri.startswith(SAMPLE_SCHEME):
+            return Path(resolve_sample(uri, str(_samples_dir())))
+        uri = resolve_place(uri)
+    except ValueError as error:
+        msg = f"`{field}` {error}"
+        raise InputError(msg, reason="InvalidSource") from error
     parts = urlsplit(uri)
     # One letter before a colon is a drive, and a scheme needs its slashes.
     if "://" not in uri:
@@ -72,6 +81,12 @@ def parse_moment(text: str) -> datetime:
     """
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _samples_dir() -> Path:
+    """Return the folder of the files that ship with tunebench; an image names its own."""
+    named = os.environ.get("TUNEBENCH_SAMPLES_DIR")
+    return Path(named) if named else Path(__file__).resolve().parents[3] / SAMPLES_FOLDER
 
 
 def _read_lines(path: Path) -> Iterator[tuple[Any, str]]:

@@ -52,7 +52,10 @@ class TrainSource(Wire):
     rules = (ExactlyOneOf(("uri", "git")),)
 
     uri: Uri | None = Field(
-        default=None, description="JSONL or Parquet file of pull requests. Absent: `git` is used."
+        default=None,
+        description="JSONL or Parquet file of pull requests: a path (not in a cluster), "
+        "pvc://CLAIM/PATH (in a cluster) or sample://NAME (ships with tunebench). "
+        "Absent: `git` is used.",
     )
     git: GitSource | None = Field(
         default=None, description="Repository whose history is used. Absent: `uri` is used."
@@ -68,7 +71,8 @@ class EvalSource(Wire):
     rules = (ExactlyOneOf(("uri", "git", "holdout")),)
 
     uri: Uri | None = Field(
-        default=None, description="JSONL or Parquet file of pull requests. Absent: see `holdout`."
+        default=None,
+        description="JSONL or Parquet file of pull requests, as in `train`. Absent: see `holdout`.",
     )
     git: GitSource | None = Field(
         default=None, description="Repository whose history is used. Absent: see `holdout`."

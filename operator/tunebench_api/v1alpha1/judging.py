@@ -140,8 +140,8 @@ class StorageSpec(Wire):
     """The artefact store."""
 
     uri: Uri = Field(
-        description="Folder or file:// URL of the store. A path is relative to the working "
-        "directory. Must be given."
+        description="Folder or file:// URL of the store, relative to the working directory; in a "
+        "cluster pvc://CLAIM/FOLDER. Must be given."
     )
 
 

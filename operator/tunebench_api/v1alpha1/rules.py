@@ -75,6 +75,31 @@ class OnlyWith:
         return f"{self.message}, which is not set" if alone else None
 
 
+@dataclass(frozen=True)
+class Unchanging:
+    """A field keeps its value once the object exists; only the API server knows the old one."""
+
+    field: str
+    # Whether the field may be absent.
+    optional: bool = False
+
+    def build_cel(self) -> dict[str, str]:
+        """Build the rule as the CRD states it."""
+        same = f"self.{self.field} == oldSelf.{self.field}"
+        if self.optional:
+            has, had = f"has(self.{self.field})", f"has(oldSelf.{self.field})"
+            same = f"{has} == {had} && (!{has} || {same})"
+        message = (
+            f"`spec.{self.field}` may not change once the run exists; create another run, which "
+            "uses finished work again"
+        )
+        return {"rule": same, "message": message}
+
+    def find_violation(self, value: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - has no past
+        """Return nothing: a document alone has no past."""
+        return None
+
+
 def unique_list(*, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """Build the schema extension of a list without duplicates, by key or as a set."""
     if keys:

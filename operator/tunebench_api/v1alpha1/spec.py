@@ -17,7 +17,7 @@ from tunebench_api.v1alpha1.judging import (
     StorageSpec,
 )
 from tunebench_api.v1alpha1.model import ModelSpec
-from tunebench_api.v1alpha1.rules import unique_list
+from tunebench_api.v1alpha1.rules import Unchanging, unique_list
 from tunebench_api.v1alpha1.status import BenchmarkRunStatus
 from tunebench_api.v1alpha1.wire import Name, Tool, Wire, named_list
 
@@ -25,8 +25,29 @@ MAX_MODELS = 64
 MAX_JUDGES = 16
 
 
+_FIXED = (
+    "tools",
+    "dataset",
+    "prompts",
+    "baseline",
+    "models",
+    "judges",
+    "judging",
+    "generation",
+    "serving",
+    "statistics",
+    "seed",
+)
+
+
 class BenchmarkRunSpec(Wire):
     """What to benchmark."""
+
+    rules = (
+        *(Unchanging(field) for field in _FIXED),
+        Unchanging("queue", optional=True),
+        Unchanging("storage", optional=True),
+    )
 
     tools: tuple[Tool, ...] = Field(
         default=(Tool.DESCRIBE, Tool.REVIEW, Tool.IMPROVE),

@@ -13,10 +13,12 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from tunebench_api.errors import InvalidRunError, Problem
+from tunebench_api.places import SAMPLE_SCHEME, resolve_sample
 from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_api.validation import parse_run
 from tunebench_operator.errors import UserError
 from tunebench_operator.graph import git_source_key
+from tunebench_operator.settings import load_settings
 from tunebench_operator.yaml_text import parse_yaml
 
 PACKAGE_SCHEME = "package://"
@@ -95,13 +97,18 @@ def _digest_source(holder: dict[str, Any], key: str, field: str) -> str | Proble
         return _digest_git(holder, field)
     # Prompt sets are folders, all else is files.
     expected = "folder" if field.startswith("spec.prompts") else "file"
-    path = Path(place)
     try:
+        path = Path(_resolve_sample(place))
         right = path.is_dir() if expected == "folder" else path.is_file()
         digest = _digest_path(path) if right else None
     except (OSError, ValueError) as error:
         return Problem(field, f"must name a {expected} that can be read, got {place}: {error}")
     return digest or Problem(field, f"must name a {expected} that exists, got {place}")
+
+
+def _resolve_sample(place: str) -> str:
+    folder = str(load_settings().samples_dir)
+    return resolve_sample(place, folder) if place.startswith(SAMPLE_SCHEME) else place
 
 
 def _places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:

@@ -1,0 +1,78 @@
+"""Where things lie that a run names: paths, and schemes that pods and laptops resolve alike.
+
+`pvc://CLAIM/PATH` is a file or folder in a PersistentVolumeClaim of the run's namespace, mounted at
+the same place in every pod. `sample://NAME` is a file that ships with tunebench.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+PVC_SCHEME = "pvc://"
+SAMPLE_SCHEME = "sample://"
+PVC_MOUNTS = "/mnt/pvc"
+# In a checkout; an image has its own.
+SAMPLES_FOLDER = "manifests/samples/data"
+
+_SAMPLE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*")
+_CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+def parse_claim(uri: str) -> tuple[str, str]:
+    """Return claim and path of a `pvc://` URI.
+
+    Raises:
+        ValueError: It is none, or leads out of the claim.
+    """
+    claim, _, path = uri.removeprefix(PVC_SCHEME).partition("/")
+    if not uri.startswith(PVC_SCHEME) or not _CLAIM.fullmatch(claim):
+        msg = f"must be {PVC_SCHEME}CLAIM/PATH, got {uri}"
+        raise ValueError(msg)
+    if ".." in PurePosixPath(path).parts:
+        msg = f"must not lead out of the claim, got {uri}"
+        raise ValueError(msg)
+    return claim, path
+
+
+def claim_mount(claim: str) -> str:
+    """Return the folder at which every pod has a claim."""
+    return f"{PVC_MOUNTS}/{claim}"
+
+
+def resolve_place(uri: str) -> str:
+    """Return the path of a `pvc://` URI in a pod; anything else stays as it is."""
+    if not uri.startswith(PVC_SCHEME):
+        return uri
+    claim, path = parse_claim(uri)
+    return f"{claim_mount(claim)}/{path}".rstrip("/")
+
+
+def resolve_sample(uri: str, folder: str) -> str:
+    """Return the path of a `sample://` URI.
+
+    Raises:
+        ValueError: It names no plain file of `folder`.
+    """
+    name = uri.removeprefix(SAMPLE_SCHEME)
+    if not uri.startswith(SAMPLE_SCHEME) or not _SAMPLE.fullmatch(name):
+        msg = f"must be {SAMPLE_SCHEME}NAME with the name of one file, got {uri}"
+        raise ValueError(msg)
+    return f"{folder}/{name}"
+
+
+def find_claims(document: Any) -> Iterator[str]:
+    """Yield the claims of all `pvc://` URIs in plain JSON values."""
+    if isinstance(document, str):
+        if document.startswith(PVC_SCHEME):
+            yield parse_claim(document)[0]
+        return
+    inner: Iterable[Any] = ()
+    if isinstance(document, dict):
+        inner = document.values()
+    elif isinstance(document, list | tuple):
+        inner = document
+    for each in inner:
+        yield from find_claims(each)

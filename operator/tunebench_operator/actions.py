@@ -1,0 +1,158 @@
+"""What has to be written so that a cluster becomes what a plan says. Pure.
+
+Nothing is applied that is there already, so a plan that changes nothing writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tunebench_api.contract import ResultState, StageResult
+from tunebench_api.v1alpha1 import BenchmarkRun
+from tunebench_operator import names, reasons
+from tunebench_operator.builders.access import build_access
+from tunebench_operator.builders.documents import build_config, build_report
+from tunebench_operator.builders.metadata import Manifest, child_object_name
+from tunebench_operator.builders.work import build_work
+from tunebench_operator.installation import Installation
+from tunebench_operator.observe import (
+    Objects,
+    build_attempt,
+    find_written_end,
+    has_ended,
+    name_of_report,
+    parse_report,
+)
+from tunebench_operator.plan import Child, Plan
+
+# Work that has reported its result gets this long to leave by itself.
+_LEAVE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Bring an object about; server-side."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Remove an object, if it is still this one."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class End:
+    """Write on a child's config how its attempt ended."""
+
+    config: Manifest
+    result: StageResult
+
+
+Action = Apply | Delete | End
+
+
+def build_actions(  # noqa: PLR0913 - all that a cluster is made from
+    run: BenchmarkRun,
+    plan: Plan,
+    objects: Objects,
+    installation: Installation,
+    storage_uri: str,
+    *,
+    now: datetime,
+) -> list[Action]:
+    """Build what has to be written, in order; any prefix of it is safe to stop after."""
+    desired = {child_object_name(run, child): child for child in plan.desired}
+    actions: list[Action] = [*_build_endings(run, objects, desired, now)]
+    if desired:
+        reports = [name_of_report(name) for name in desired]
+        actions += [
+            Apply(manifest)
+            for manifest in build_access(run, reports)
+            if not _is_applied(manifest, objects.access.get(manifest["kind"]))
+        ]
+    for name, child in desired.items():
+        actions += _build_child(run, name, child, objects, installation, storage_uri)
+    return actions
+
+
+def build_removals(objects: Objects) -> list[Delete]:
+    """Build the removal of all work of a run that is to go."""
+    return [_delete(work) for work in objects.work.values()]
+
+
+def _build_child(  # noqa: PLR0913, PLR0917 - the child and all that it is built from
+    run: BenchmarkRun,
+    name: str,
+    child: Child,
+    objects: Objects,
+    installation: Installation,
+    storage_uri: str,
+) -> Iterator[Apply]:
+    """Yield what of a child is not there; the config first, because it is the attempt."""
+    if name not in objects.configs:
+        yield Apply(build_config(run, child, storage_uri))
+    if name_of_report(name) not in objects.reports:
+        yield Apply(build_report(run, child))
+    if name not in objects.work:
+        yield Apply(build_work(run, child, installation, storage_uri))
+
+
+def _build_endings(
+    run: BenchmarkRun, objects: Objects, desired: dict[str, Child], now: datetime
+) -> Iterator[Action]:
+    """Yield what ends attempts: work that is not wanted goes, and what ended is written down."""
+    for name, config in objects.configs.items():
+        work = objects.work.get(name)
+        number = int(config["metadata"]["annotations"][names.ATTEMPT_ANNOTATION])
+        attempt = build_attempt(run, objects, name, number)
+        if attempt.result is None and name not in desired:
+            if work is not None:
+                yield _delete(work)
+            yield End(config, _interrupted(now))
+            continue
+        if attempt.result is None or work is None:
+            continue
+        reported = parse_report(objects.reports.get(name_of_report(name))).result
+        if find_written_end(config) is None and reported is None:
+            # The object that says it may be gone when it is asked again.
+            yield End(config, attempt.result)
+        overdue = attempt.finished_at is None or now - attempt.finished_at > timedelta(
+            seconds=_LEAVE_SECONDS
+        )
+        if work["kind"] == "RayService" or (overdue and not has_ended(work)):
+            yield _delete(work)
+
+
+def _is_applied(manifest: Manifest, found: Manifest | None) -> bool:
+    """Whether an object was applied from this very manifest."""
+    if found is None:
+        return False
+    wanted = manifest["metadata"]["annotations"][names.APPLIED_ANNOTATION]
+    annotations = found["metadata"].get("annotations", {})
+    return bool(annotations.get(names.APPLIED_ANNOTATION) == wanted)
+
+
+def _interrupted(now: datetime) -> StageResult:
+    return StageResult(
+        state=ResultState.FAILED,
+        reason=reasons.INTERRUPTED,
+        message="stopped, because it is not needed now",
+        retryable=True,
+        finished_at=now.isoformat(timespec="seconds"),
+    )
+
+
+def _delete(work: Manifest) -> Delete:
+    metadata = work["metadata"]
+    return Delete(
+        work["apiVersion"], work["kind"], metadata["namespace"], metadata["name"], metadata["uid"]
+    )

@@ -1,0 +1,46 @@
+"""What the pods of a run may do: report, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunebench_api.v1alpha1 import BenchmarkRun
+from tunebench_operator import names
+from tunebench_operator.builders.metadata import Manifest, build_metadata, seal
+
+
+def build_access(run: BenchmarkRun, reports: Sequence[str]) -> list[Manifest]:
+    """Build the identity of a run's pods, which may touch these report ConfigMaps alone."""
+    name = access_name(run)
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": build_metadata(run, name, names.ACCESS_PART),
+        "automountServiceAccountToken": False,
+    }
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": build_metadata(run, name, names.ACCESS_PART),
+        "rules": [
+            {
+                "apiGroups": [""],
+                "resources": ["configmaps"],
+                "resourceNames": sorted(reports),
+                "verbs": ["get", "patch"],
+            }
+        ],
+    }
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": build_metadata(run, name, names.ACCESS_PART),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": run.metadata.namespace}],
+    }
+    return [seal(account), seal(role), seal(binding)]
+
+
+def access_name(run: BenchmarkRun) -> str:
+    """Return the name of the run's ServiceAccount."""
+    return names.access_name(run.metadata.name, run.metadata.uid or "")

@@ -1,0 +1,170 @@
+"""The pods of children: hardened alike, with their document, their claims and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tunebench_api.contract import StageKind
+from tunebench_api.places import claim_mount, find_claims, resolve_place
+from tunebench_api.v1alpha1 import BenchmarkRun, SecretRef
+from tunebench_operator import names
+from tunebench_operator.builders.access import access_name
+from tunebench_operator.builders.metadata import Manifest, build_child_labels, child_object_name
+from tunebench_operator.installation import Installation, NodePool, Quantities
+from tunebench_operator.plan import Child
+
+CONFIG_PATH = f"{names.CONFIG_FOLDER}/{names.CONFIG_KEY}"
+STAGE_COMMAND = ("python", "-m", "tunebench_jobs", "stage", "--config", CONFIG_PATH)
+
+# Any user but root that the image does not have to know.
+_USER = 10_001
+_STAGES_WITH_KEYS = {StageKind.PREFLIGHT, StageKind.BASELINE, StageKind.JUDGE}
+
+
+def build_pod(  # noqa: PLR0913 - each argument is a part of the pod
+    run: BenchmarkRun,
+    child: Child,
+    installation: Installation,
+    *,
+    container: str,
+    quantities: Quantities,
+    storage_uri: str,
+    pool: NodePool | None = None,
+    command: Sequence[str] = (),
+) -> Manifest:
+    """Build the template of a child's pod; without a command, KubeRay gives it one."""
+    main = _build_container(run, child, container, quantities, storage_uri)
+    main["image"] = (pool and pool.image) or installation.image
+    main["imagePullPolicy"] = installation.image_pull_policy
+    if command:
+        main["command"] = list(command)
+    if pool and pool.gpu_resource and pool.gpus_per_worker:
+        for kind in ("requests", "limits"):
+            main["resources"][kind][pool.gpu_resource] = str(pool.gpus_per_worker)
+    spec: dict[str, Any] = {
+        "serviceAccountName": access_name(run),
+        "automountServiceAccountToken": True,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [main],
+        "volumes": _build_volumes(run, child, storage_uri),
+    }
+    if installation.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in installation.image_pull_secrets]
+    if pool and pool.node_selector:
+        spec["nodeSelector"] = dict(pool.node_selector)
+    if pool and pool.tolerations:
+        spec["tolerations"] = [dict(toleration) for toleration in pool.tolerations]
+    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, **build_child_labels(run, child)}
+    return {"metadata": {"labels": labels}, "spec": spec}
+
+
+def build_submitter(
+    run: BenchmarkRun, child: Child, installation: Installation, pool: NodePool | None
+) -> Manifest:
+    """Build the template of the pod that hands a job to Ray and waits; it sees no data."""
+    container = {
+        "name": "submitter",
+        "image": (pool and pool.image) or installation.image,
+        "imagePullPolicy": installation.image_pull_policy,
+        "env": [{"name": "RAY_AUTH_MODE", "value": "disabled"}, {"name": "HOME", "value": "/tmp"}],  # noqa: S108 - a volume of the pod
+        "resources": _build_resources(Quantities(cpu="200m", memory="512Mi")),
+        "securityContext": _build_security(),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - likewise
+    }
+    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, **build_child_labels(run, child)}
+    return {
+        "metadata": {"labels": labels},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "restartPolicy": "Never",
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": _USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+        },
+    }
+
+
+def _build_container(
+    run: BenchmarkRun, child: Child, name: str, quantities: Quantities, storage_uri: str
+) -> Manifest:
+    return {
+        "name": name,
+        "env": [
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod
+            {"name": "HF_HOME", "value": f"{resolve_place(storage_uri)}/cache/huggingface"},
+            # Pods of other runs are kept away by the network policy.
+            {"name": "RAY_AUTH_MODE", "value": "disabled"},
+            *_build_keys(run, child),
+        ],
+        "resources": _build_resources(quantities),
+        "securityContext": _build_security(),
+        "volumeMounts": [
+            {"name": "config", "mountPath": names.CONFIG_FOLDER, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - likewise
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - Ray's object store
+            *(
+                {"name": f"claim-{number}", "mountPath": claim_mount(claim)}
+                for number, claim in enumerate(_list_claims(run, storage_uri))
+            ),
+        ],
+    }
+
+
+def _build_volumes(run: BenchmarkRun, child: Child, storage_uri: str) -> list[Manifest]:
+    return [
+        {"name": "config", "configMap": {"name": child_object_name(run, child)}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        *(
+            {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
+            for number, claim in enumerate(_list_claims(run, storage_uri))
+        ),
+    ]
+
+
+def _list_claims(run: BenchmarkRun, storage_uri: str) -> list[str]:
+    return sorted({*find_claims(storage_uri), *find_claims(run.spec.to_wire())})
+
+
+def _build_keys(run: BenchmarkRun, child: Child) -> list[Manifest]:
+    """Build the variables with API keys; a stage that asks nobody gets none."""
+    if child.kind not in _STAGES_WITH_KEYS:
+        return []
+    refs: Iterable[SecretRef | None] = [
+        *(judge.secret_ref for judge in run.spec.judges if child.kind is not StageKind.BASELINE),
+        *([run.spec.baseline.secret_ref] if child.kind is not StageKind.JUDGE else []),
+    ]
+    return [
+        {
+            # With the Secret's name, because two Secrets may use one key.
+            "name": f"{ref.name}.{ref.key}",
+            # The preflight says what is missing; kubelet would only wait.
+            "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key, "optional": True}},
+        }
+        for ref in dict.fromkeys(ref for ref in refs if ref)
+    ]
+
+
+def _build_resources(quantities: Quantities) -> Manifest:
+    asked = {"cpu": quantities.cpu, "memory": quantities.memory}
+    return {"requests": dict(asked), "limits": {"memory": quantities.memory}}
+
+
+def _build_security() -> Manifest:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }

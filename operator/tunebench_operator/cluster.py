@@ -1,0 +1,261 @@
+"""The one door to the API server: server-side apply, deletion, listing, events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import kubernetes
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
+from urllib3.exceptions import HTTPError
+
+from tunebench_api.v1alpha1 import API_VERSION, KIND, Metadata
+from tunebench_operator import names
+from tunebench_operator.actions import Action, Apply, Delete, End
+from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.errors import ClusterError, KindMissingError, UserError
+
+_TIMEOUT_SECONDS = 30
+_PAGE = 500
+_OPERATORS = {"ray.io": "KubeRay", "batch": "the Job controller"}
+_MAX_NOTE = 1024
+
+# Everything that belongs to runs: (apiVersion, kind, whether the owner may lack it).
+CHILD_KINDS = (
+    ("v1", "ConfigMap"),
+    ("v1", "ServiceAccount"),
+    ("v1", "Pod"),
+    ("batch/v1", "Job"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    ("ray.io/v1", "RayJob"),
+    ("ray.io/v1", "RayService"),
+)
+
+
+class Cluster:
+    """Writes what plans ask for. Requests run in threads, because the client is synchronous."""
+
+    def __init__(self, client: kubernetes.client.ApiClient) -> None:
+        """Ask the API server what it knows."""
+        self._client = DynamicClient(client)
+
+    async def carry_out(self, action: Action) -> None:
+        """Do one action; doing it twice changes nothing.
+
+        Raises:
+            ClusterError: The API server refused, or did not answer.
+        """
+        if isinstance(action, Apply):
+            await asyncio.to_thread(self._apply, action.manifest)
+        elif isinstance(action, Delete):
+            await asyncio.to_thread(self._delete, action)
+        else:
+            await asyncio.to_thread(self._end, action)
+
+    async def apply_status(self, run: Metadata, status: Mapping[str, Any]) -> None:
+        """Write a run's whole status.
+
+        Raises:
+            ClusterError: The API server refused, or did not answer.
+        """
+        body = {**_identify(run), "status": dict(status)}
+        await asyncio.to_thread(self._apply, body, subresource="status")
+
+    async def set_finalizer(self, run: Metadata, *, present: bool) -> None:
+        """Keep a run from going before its work has stopped, or let it go.
+
+        Raises:
+            ClusterError: The API server refused, or did not answer.
+        """
+        body = _identify(run)
+        body["metadata"]["finalizers"] = [names.FINALIZER] if present else []
+        await asyncio.to_thread(self._apply, body)
+
+    async def list_children(self, namespace: str | None) -> list[Manifest]:
+        """List everything that belongs to any run, anew and in pages; kinds not there are none.
+
+        Raises:
+            ClusterError: The API server refused, or did not answer.
+        """
+        selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+        found: list[Manifest] = []
+        for api_version, kind in CHILD_KINDS:
+            try:
+                found += await asyncio.to_thread(self._list, api_version, kind, namespace, selector)
+            except KindMissingError:
+                continue
+        return found
+
+    async def list_runs(self, namespace: str | None) -> list[Manifest]:
+        """List all runs anew.
+
+        Raises:
+            ClusterError: The API server refused, or did not answer.
+        """
+        return await asyncio.to_thread(self._list, API_VERSION, KIND, namespace, None)
+
+    async def post_event(self, run: Metadata, kind: str, reason: str, note: str) -> None:
+        """Tell `kubectl describe` what happened.
+
+        Raises:
+            ClusterError: The API server refused, or did not answer.
+        """
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{run.name}.{secrets.token_hex(8)}",
+                "namespace": run.namespace,
+            },
+            "eventTime": now,
+            "type": kind,
+            "reason": reason,
+            "action": "Reconcile",
+            "note": note[:_MAX_NOTE],
+            "reportingController": f"{names.MANAGED_BY}.dev/operator",
+            "reportingInstance": names.FIELD_MANAGER,
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": run.name,
+                "namespace": run.namespace,
+                "uid": run.uid,
+            },
+        }
+        await asyncio.to_thread(self._create, body)
+
+    def _apply(self, manifest: Manifest, *, subresource: str | None = None) -> None:
+        with self._translated(manifest["apiVersion"], manifest["kind"], _name(manifest)) as found:
+            resource = found.subresources[subresource] if subresource else found
+            self._client.server_side_apply(
+                resource,
+                body=manifest,
+                name=manifest["metadata"]["name"],
+                namespace=manifest["metadata"]["namespace"],
+                field_manager=names.FIELD_MANAGER,
+                force_conflicts=True,
+                _request_timeout=_TIMEOUT_SECONDS,
+            )
+
+    def _create(self, manifest: Manifest) -> None:
+        with self._translated(manifest["apiVersion"], manifest["kind"], _name(manifest)) as found:
+            found.create(
+                body=manifest,
+                namespace=manifest["metadata"]["namespace"],
+                _request_timeout=_TIMEOUT_SECONDS,
+            )
+
+    def _delete(self, action: Delete) -> None:
+        place = f"{action.namespace}/{action.name}"
+        with self._translated(action.api_version, action.kind, place, gone=True) as found:
+            found.delete(
+                name=action.name,
+                namespace=action.namespace,
+                # The very object that was observed, and its pods with it.
+                body={"preconditions": {"uid": action.uid}, "propagationPolicy": "Background"},
+                _request_timeout=_TIMEOUT_SECONDS,
+            )
+
+    def _end(self, action: End) -> None:
+        metadata = action.config["metadata"]
+        text = action.result.model_dump_json(by_alias=True, exclude_none=True)
+        with self._translated("v1", "ConfigMap", _name(action.config), gone=True) as found:
+            # A merge, because an application without the data would remove the data.
+            found.patch(
+                name=metadata["name"],
+                namespace=metadata["namespace"],
+                body={"metadata": {"annotations": {names.ENDED_ANNOTATION: text}}},
+                content_type="application/merge-patch+json",
+                field_manager=names.FIELD_MANAGER,
+                _request_timeout=_TIMEOUT_SECONDS,
+            )
+
+    def _list(
+        self, api_version: str, kind: str, namespace: str | None, selector: str | None
+    ) -> list[Manifest]:
+        items: list[Manifest] = []
+        with self._translated(api_version, kind, namespace or "all namespaces") as found:
+            following: str | None = None
+            while True:
+                page = found.get(
+                    namespace=namespace,
+                    label_selector=selector,
+                    limit=_PAGE,
+                    _continue=following,
+                    _request_timeout=_TIMEOUT_SECONDS,
+                ).to_dict()
+                # Entries of a list do not say what they are.
+                items += [
+                    {"apiVersion": api_version, "kind": kind, **each} for each in page["items"]
+                ]
+                following = page["metadata"].get("continue")
+                if not following:
+                    return items
+
+    @contextmanager
+    def _translated(
+        self, api_version: str, kind: str, name: str, *, gone: bool = False
+    ) -> Iterator[Any]:
+        """Yield the client's resource; foreign errors become ours. `gone`: absence is success."""
+        try:
+            yield self._client.resources.get(api_version=api_version, kind=kind)
+        except ResourceNotFoundError as error:
+            group = api_version.rpartition("/")[0]
+            owner = _OPERATORS.get(group, group or "the API server")
+            msg = f"the cluster does not know {kind} ({api_version}); install {owner}"
+            raise KindMissingError(msg, status=404) from error
+        except (ApiException, DynamicApiError) as error:
+            # 409: a precondition failed, so the object that was meant is gone.
+            if gone and error.status in {404, 409}:
+                return
+            msg = f"{kind} {name}: {error.status} {_describe(error)}"
+            raise ClusterError(msg, status=error.status) from error
+        except (HTTPError, OSError) as error:
+            msg = f"{kind} {name}: the API server does not answer: {error}"
+            raise ClusterError(msg) from error
+
+
+def load_client() -> kubernetes.client.ApiClient:
+    """Return a client with a pod's own credentials, or those of a kubeconfig.
+
+    Raises:
+        UserError: There are neither.
+    """
+    kubeconfig = os.environ.get("KUBECONFIG")
+    try:
+        # Into the client's defaults, because the leader election makes a client of its own.
+        if kubeconfig:
+            kubernetes.config.load_kube_config(config_file=kubeconfig)
+        else:
+            kubernetes.config.load_incluster_config()
+    except kubernetes.config.ConfigException as error:
+        msg = f"KUBECONFIG must name a kubeconfig, or this must run in a pod: {error}"
+        raise UserError(msg) from error
+    return kubernetes.client.ApiClient()
+
+
+def _identify(run: Metadata) -> Manifest:
+    metadata = {"name": run.name, "namespace": run.namespace}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata}
+
+
+def _name(manifest: Manifest) -> str:
+    return f"{manifest['metadata']['namespace']}/{manifest['metadata']['name']}"
+
+
+def _describe(error: Any) -> str:
+    """Return the API server's own words."""
+    try:
+        return str(json.loads(error.body)["message"])
+    except (ValueError, TypeError, KeyError):
+        return str(error.reason)

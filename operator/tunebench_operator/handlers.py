@@ -1,0 +1,191 @@
+"""What wakes a run: kopf's watches and a sweep. Handlers hold no logic; steps decide everything.
+
+Events only (`on.event`) and indexes: change handlers would write three times per object and keep a
+second copy of its spec. kopf never lists anew, so a sweep does, and looks at what the indexes miss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import kopf
+
+from tunebench_api.crd import PLURAL
+from tunebench_api.v1alpha1 import API_GROUP
+from tunebench_operator import names
+from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.cluster import Cluster
+from tunebench_operator.errors import ClusterError
+from tunebench_operator.health import Health
+from tunebench_operator.installation import Installation
+from tunebench_operator.reconcile import reconcile
+from tunebench_operator.worklist import Worklist
+
+logger = logging.getLogger(__name__)
+
+_VERSION = "v1alpha1"
+_WORKERS = 8
+_SWEEP_SECONDS = 300.0
+# What the API server keeps for itself, or repeats; the half of an object.
+_UNUSED = ("managedFields",)
+
+# Children by what kopf calls them, with apiVersion and kind.
+_CHILDREN = {
+    ("", "v1", "configmaps"): ("v1", "ConfigMap"),
+    ("", "v1", "serviceaccounts"): ("v1", "ServiceAccount"),
+    ("", "v1", "pods"): ("v1", "Pod"),
+    ("batch", "v1", "jobs"): ("batch/v1", "Job"),
+    ("rbac.authorization.k8s.io", "v1", "roles"): ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io", "v1", "rolebindings"): (
+        "rbac.authorization.k8s.io/v1",
+        "RoleBinding",
+    ),
+    ("ray.io", "v1", "rayjobs"): ("ray.io/v1", "RayJob"),
+    ("ray.io", "v1", "rayservices"): ("ray.io/v1", "RayService"),
+}
+
+Key = tuple[str, str]
+
+
+class Operator:
+    """All runs of the watched namespaces, and the worklist that drives them."""
+
+    def __init__(self, cluster: Cluster, installation: Installation, namespace: str | None) -> None:
+        """Begin with nothing known."""
+        self._cluster = cluster
+        self._installation = installation
+        self._namespace = namespace
+        self._runs: dict[Key, Manifest] = {}
+        self._indexes: Mapping[str, Any] = {}
+        self.health = Health(longest_silence=4 * _SWEEP_SECONDS)
+        # Of the last sweep: runs of which the watches had not told all, and what was listed.
+        self._unseen: set[Key] = set()
+        self._listed: dict[Key, tuple[Manifest, list[Manifest]]] = {}
+        self._worklist = Worklist(self._step, retried=(ClusterError,))
+
+    def build_registry(self) -> kopf.OperatorRegistry:
+        """Build the registry of everything that wakes a run."""
+        registry = kopf.OperatorRegistry()
+        run = (API_GROUP, _VERSION, PLURAL)
+        kopf.on.event(*run, id="run", registry=registry)(self._on_run)
+        kopf.index(*run, id="runs", registry=registry)(self._index_run)
+        mine: dict[str, Any] = {
+            names.MANAGED_BY_LABEL: names.MANAGED_BY,
+            names.RUN_LABEL: kopf.PRESENT,
+        }
+        for resource in _CHILDREN:
+            index = self._build_child_index(resource)
+            kopf.index(*resource, id=resource[2], labels=mine, registry=registry)(index)
+            kopf.on.event(*resource, id="child", labels=mine, registry=registry)(self._on_child)
+        kopf.on.startup(id="indexes", registry=registry)(self._remember_indexes)
+        return registry
+
+    async def run_forever(self) -> None:
+        """Drive the runs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._worklist.work(_WORKERS))
+            group.create_task(self._sweep_forever())
+
+    async def _remember_indexes(self, **kwargs: Any) -> None:
+        """Keep kopf's live views."""
+        ids = ["runs", *(resource[2] for resource in _CHILDREN)]
+        self._indexes = {each: kwargs[each] for each in ids}
+
+    async def _on_run(self, event: Any, namespace: str | None, name: str, **_: Any) -> None:
+        key = (namespace or "", name)
+        if event["type"] == "DELETED":
+            self._worklist.forget(key)
+        else:
+            self._worklist.wake(key)
+
+    async def _on_child(self, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+        self._worklist.wake((namespace or "", labels[names.RUN_LABEL]))
+
+    async def _index_run(self, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> Any:
+        return {(namespace or "", name): _trim(body)}
+
+    def _build_child_index(self, resource: tuple[str, str, str]) -> Any:
+        api_version, kind = _CHILDREN[resource]
+
+        async def index(
+            body: kopf.Body, namespace: str | None, labels: Mapping[str, str], **_: Any
+        ) -> Any:
+            trimmed = {**_trim(body), "apiVersion": api_version, "kind": kind}
+            return {(namespace or "", labels[names.RUN_LABEL]): trimmed}
+
+        return index
+
+    async def _step(self, key: Hashable) -> datetime | None:
+        assert isinstance(key, tuple)  # noqa: S101 - nobody else wakes
+        listed = self._listed.pop(key, None)
+        body = next(iter(self._indexes["runs"].get(key, ())), None)
+        body, children = listed or (body, list(self._children_of(key)))
+        if body is None:
+            return None
+        step = await reconcile(body, children, self._installation, self._cluster)
+        return step.wake_at
+
+    def _children_of(self, key: Key) -> Iterator[Manifest]:
+        for resource in _CHILDREN:
+            yield from self._indexes[resource[2]].get(key, ())
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            try:
+                await self.sweep()
+            except ClusterError as error:
+                logger.warning("the sweep failed: %s", error)
+
+    async def sweep(self) -> None:
+        """List everything anew, and wake the runs of which the watches had not told all.
+
+        Raises:
+            ClusterError: The API server does not answer.
+        """
+        runs = await self._cluster.list_runs(self._namespace)
+        children: dict[Key, list[Manifest]] = {}
+        for each in await self._cluster.list_children(self._namespace):
+            run = each["metadata"].get("labels", {}).get(names.RUN_LABEL, "")
+            children.setdefault((each["metadata"]["namespace"], run), []).append(each)
+        unseen: set[Key] = set()
+        for body in runs:
+            key = (body["metadata"]["namespace"], body["metadata"]["name"])
+            known = [*self._indexes["runs"].get(key, ()), *self._children_of(key)]
+            if _versions(known) != _versions([body, *children.get(key, ())]):
+                unseen.add(key)
+                self._listed[key] = (body, children.get(key, []))
+                self._worklist.wake(key)
+        # What changes while it is listed is unseen once; what is unseen twice, no watch tells.
+        self.health.deaf = bool(unseen & self._unseen)
+        self.health.swept_at = time.monotonic()
+        self._unseen = unseen
+
+
+def build_settings(namespace: str | None) -> kopf.OperatorSettings:
+    """Build kopf's settings: nothing of ours is written by kopf."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.process.ultimate_exiting_timeout = 30
+    for group, _, plural in _CHILDREN:
+        selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+        settings.watching.label_selectors[group, plural] = selector
+    settings.scanning.disabled = namespace is not None
+    return settings
+
+
+def _trim(body: Mapping[str, Any]) -> Manifest:
+    metadata = {key: value for key, value in body["metadata"].items() if key not in _UNUSED}
+    return {**body, "metadata": metadata}
+
+
+def _versions(objects: Sequence[Manifest]) -> set[tuple[str, str]]:
+    return {(each["metadata"]["uid"], each["metadata"]["resourceVersion"]) for each in objects}

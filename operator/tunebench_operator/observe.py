@@ -1,0 +1,175 @@
+"""Turns the objects of a run into what the planner looks at. Pure.
+
+An attempt exists if its config does. How it ended stands, in this order, on the config (written
+by the operator), in the report (written by the job), or in the status of what does the work.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunebench_api.contract import REPORT_KEY, Report, ResultState, StageResult
+from tunebench_api.v1alpha1 import BenchmarkRun
+from tunebench_operator import names, reasons
+from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.builders.work import build_endpoint
+from tunebench_operator.diagnosis import describe_trouble, find_death
+from tunebench_operator.observed import Attempt, Observed
+
+WORK_KINDS = ("Job", "RayJob", "RayService")
+ACCESS_KINDS = ("ServiceAccount", "Role", "RoleBinding")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of one run, by name; what does the work of a child has the child's name."""
+
+    configs: Mapping[str, Manifest] = field(default_factory=dict)
+    reports: Mapping[str, Manifest] = field(default_factory=dict)
+    work: Mapping[str, Manifest] = field(default_factory=dict)
+    # By kind; they share a name.
+    access: Mapping[str, Manifest] = field(default_factory=dict)
+    # By child.
+    pods: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
+
+
+def build_objects(found: Iterable[Manifest]) -> Objects:
+    """Sort the objects of one run by what they are for."""
+    parts: dict[str, dict[str, Manifest]] = defaultdict(dict)
+    pods: dict[str, list[Manifest]] = defaultdict(list)
+    for each in found:
+        labels = each["metadata"].get("labels", {})
+        kind, name = each["kind"], each["metadata"]["name"]
+        if kind == "Pod":
+            pods[labels.get(names.CHILD_LABEL, "")].append(each)
+        elif kind in WORK_KINDS:
+            parts[names.WORK_PART][name] = each
+        elif kind in ACCESS_KINDS:
+            parts[names.ACCESS_PART][kind] = each
+        elif kind == "ConfigMap":
+            parts[labels.get(names.PART_LABEL, "")][name] = each
+    return Objects(
+        configs=parts[names.CONFIG_PART],
+        reports=parts[names.REPORT_PART],
+        work=parts[names.WORK_PART],
+        access=parts[names.ACCESS_PART],
+        pods={child: tuple(each) for child, each in pods.items()},
+    )
+
+
+def build_observed(run: BenchmarkRun, objects: Objects) -> Observed:
+    """Build what the planner looks at."""
+    attempts: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
+    for name, config in objects.configs.items():
+        annotations = config["metadata"].get("annotations", {})
+        key = (annotations[names.KEY_ANNOTATION], annotations[names.DIGEST_ANNOTATION])
+        number = int(annotations[names.ATTEMPT_ANNOTATION])
+        attempts[key].append(build_attempt(run, objects, name, number))
+    ordered = {
+        key: tuple(sorted(found, key=lambda attempt: attempt.number))
+        for key, found in attempts.items()
+    }
+    return Observed(ordered, previous=run.status)
+
+
+def build_attempt(run: BenchmarkRun, objects: Objects, name: str, number: int) -> Attempt:
+    """Build one attempt from its objects."""
+    report = parse_report(objects.reports.get(name_of_report(name)))
+    written = find_written_end(objects.configs[name])
+    work = objects.work.get(name)
+    pods = objects.pods.get(name, ())
+    result = written or report.result or find_end(work, pods)
+    progress = report.progress
+    if work is not None and work["kind"] == "RayService":
+        endpoint = build_endpoint(run, name) if _is_ready(work) else None
+        progress = progress.model_copy(update={"endpoint": endpoint})
+    trouble = describe_trouble(pods)
+    if result is None and trouble:
+        progress = progress.model_copy(update={"message": trouble})
+    return Attempt(number, progress, result)
+
+
+def name_of_report(child: str) -> str:
+    """Return the name of a child's report."""
+    return names.report_name(child)
+
+
+def find_written_end(config: Manifest) -> StageResult | None:
+    """Return how the operator said that an attempt ended."""
+    text = config["metadata"].get("annotations", {}).get(names.ENDED_ANNOTATION)
+    return StageResult.model_validate_json(text) if text else None
+
+
+def find_end(work: Manifest | None, pods: Iterable[Manifest]) -> StageResult | None:
+    """Return how work ended that left no result; none while it goes on or is not there."""
+    ending = _ending(work) if work else None
+    if ending is None:
+        return None
+    reason, message, finished_at = ending
+    death = find_death(pods)
+    if death is not None:
+        reason, message = death.reason, f"{death.message}; {message}" if message else death.message
+    # Whoever took the node is no fault of the stage: it does not use up a retry.
+    if reason == reasons.PREEMPTED:
+        reason = reasons.INTERRUPTED
+    return StageResult(
+        state=ResultState.FAILED,
+        reason=reason,
+        message=message or "ended and left no result; see its log",
+        retryable=True,
+        finished_at=finished_at,
+    )
+
+
+def has_ended(work: Manifest) -> bool:
+    """Whether an object's work is over, as its own status says."""
+    return _ending(work) is not None
+
+
+def _ending(work: Manifest) -> tuple[str, str, str] | None:
+    """Return reason, message and time of the end, or none while it goes on."""
+    status: Mapping[str, Any] = work.get("status", {})
+    if work["kind"] == "Job":
+        ended = [
+            condition
+            for condition in status.get("conditions", ())
+            if condition["type"] in {"Failed", "Complete"} and condition["status"] == "True"
+        ]
+        if not ended:
+            return None
+        failed = ended[0]["type"] == "Failed"
+        message = ended[0].get("message", "") if failed else ""
+        return reasons.CRASHED, message, _normalise(ended[0].get("lastTransitionTime", ""))
+    if work["kind"] == "RayJob":
+        if status.get("jobDeploymentStatus") not in {"Complete", "Failed"}:
+            return None
+        late = status.get("reason") in {"DeadlineExceeded", "PreRunningDeadlineExceeded"}
+        reason = reasons.DEADLINE_EXCEEDED if late else reasons.CRASHED
+        return reason, status.get("message", ""), _normalise(status.get("endTime", ""))
+    return None
+
+
+def _is_ready(service: Manifest) -> bool:
+    conditions = service.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def parse_report(report: Manifest | None) -> Report:
+    """Return what a child reported last."""
+    text = (report or {}).get("data", {}).get(REPORT_KEY)
+    try:
+        return Report.model_validate_json(text) if text else Report()
+    except ValidationError:
+        # A damaged report says no more than none.
+        return Report()
+
+
+def _normalise(moment: str) -> str:
+    """Return an RFC 3339 time as the contract has it, or nothing."""
+    return datetime.fromisoformat(moment).isoformat() if moment else ""

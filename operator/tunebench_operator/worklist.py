@@ -1,0 +1,97 @@
+"""Who is to be looked at next: one step at a time per run, many runs at once.
+
+A run that is woken while its step goes on is looked at once more afterwards. What failed is tried
+again later and later; what wants to be looked at again at some time, is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from datetime import UTC, datetime
+
+logger = logging.getLogger(__name__)
+
+FIRST_DELAY_SECONDS = 1.0
+LONGEST_DELAY_SECONDS = 300.0
+
+# Carries out one step of a key; returns when to look again if nothing happens.
+StepFunction = Callable[[Hashable], Awaitable[datetime | None]]
+
+
+class Worklist:
+    """Keys to be worked on, each by one worker at a time."""
+
+    def __init__(self, step: StepFunction, *, retried: tuple[type[Exception], ...]) -> None:
+        """Begin with nothing; `retried` are the errors after which a key is tried again."""
+        self._step = step
+        self._retried = retried
+        self._ready: asyncio.Queue[Hashable] = asyncio.Queue()
+        self._waiting: set[Hashable] = set()
+        self._busy: set[Hashable] = set()
+        self._again: set[Hashable] = set()
+        self._failures: dict[Hashable, int] = {}
+        self._timers: dict[Hashable, asyncio.TimerHandle] = {}
+
+    def wake(self, key: Hashable) -> None:
+        """Look at a key as soon as a worker is free."""
+        self._cancel_timer(key)
+        if key in self._busy:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._ready.put_nowait(key)
+
+    def forget(self, key: Hashable) -> None:
+        """Drop what is kept of a key that is gone."""
+        self._cancel_timer(key)
+        self._failures.pop(key, None)
+
+    async def work(self, workers: int) -> None:
+        """Work until cancelled.
+
+        Raises:
+            Exception: A step failed in a way that no repetition mends.
+        """
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            key = await self._ready.get()
+            self._waiting.discard(key)
+            self._busy.add(key)
+            try:
+                await self._try(key)
+            finally:
+                self._busy.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.wake(key)
+
+    async def _try(self, key: Hashable) -> None:
+        try:
+            wake_at = await self._step(key)
+        except self._retried as error:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures - 1, 16))
+            # Spread, so that what failed together does not come back together.
+            delay *= random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            logger.warning("trying %s again in %.1f s: %s", key, delay, error)
+            self._wake_later(key, delay)
+            return
+        self._failures.pop(key, None)
+        if wake_at is not None:
+            self._wake_later(key, max(0.0, (wake_at - datetime.now(UTC)).total_seconds()))
+
+    def _wake_later(self, key: Hashable, seconds: float) -> None:
+        self._cancel_timer(key)
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key)
+
+    def _cancel_timer(self, key: Hashable) -> None:
+        with contextlib.suppress(KeyError):
+            self._timers.pop(key).cancel()

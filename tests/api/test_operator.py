@@ -1,0 +1,322 @@
+"""The operator against a real API server; nodes and KubeRay are stand-ins that let work succeed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import kubernetes
+import pytest
+from fake_kubelet import WORK, FakeKubelet
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import NotFoundError
+from make_installation import make_installation
+from make_run import make_body
+
+from tunebench_api.v1alpha1 import API_VERSION, KIND
+from tunebench_operator import names
+from tunebench_operator.operate import OperatorOptions, operate
+
+pytestmark = [pytest.mark.api, pytest.mark.timeout(240)]
+
+SPEC: dict[str, Any] = {
+    "tools": ["Describe"],
+    "dataset": {"train": {"uri": "pvc://bench/train.jsonl"}, "eval": {"uri": "sample://e.jsonl"}},
+    "baseline": {"name": "stored", "completions": {"uri": "pvc://bench/baseline.jsonl"}},
+    "models": [{"name": "one", "base": "acme/one"}, {"name": "two", "base": "acme/one"}],
+}
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def namespace(client: DynamicClient) -> str:
+    """Return a namespace of the test's own."""
+    name = f"test-{next(_numbers)}"
+    spaces = client.resources.get(api_version="v1", kind="Namespace")
+    spaces.create(body={"metadata": {"name": name}})
+    return name
+
+
+@asynccontextmanager
+async def operating(namespace: str) -> AsyncIterator[None]:
+    """Run the operator while the block runs."""
+    stop, ready = asyncio.Event(), asyncio.Event()
+    options = OperatorOptions(namespace=namespace, port=0)
+    task = asyncio.create_task(operate(make_installation(), options, stop=stop, ready=ready))
+    waiting = asyncio.create_task(ready.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+        yield
+    finally:
+        waiting.cancel()
+        stop.set()
+        await asyncio.wait_for(task, 30)
+
+
+@asynccontextmanager
+async def background(work: Awaitable[None]) -> AsyncIterator[None]:
+    """Run something while the block runs."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+        if task.done():
+            await task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def create_run(client: DynamicClient, namespace: str, **spec: Any) -> None:
+    """Create a run named `test`."""
+    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
+    runs.create(body=make_body(**SPEC, **spec), namespace=namespace)
+
+
+def load_run(client: DynamicClient, namespace: str) -> dict[str, Any]:
+    """Return the run as it is now."""
+    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
+    found: dict[str, Any] = runs.get(name="test", namespace=namespace).to_dict()
+    return found
+
+
+def find_reason(run: dict[str, Any]) -> str:
+    """Return the reason of the condition that sums up."""
+    conditions = (run.get("status") or {}).get("conditions") or ()
+    return next((each["reason"] for each in conditions if each["type"] == "Succeeded"), "")
+
+
+def list_work(client: DynamicClient, namespace: str, stage: str | None = None) -> list[str]:
+    """Return the names of what does work, of one stage or of all."""
+    selector = f"{names.STAGE_LABEL}={stage}" if stage else None
+    return [
+        each["metadata"]["name"]
+        for api_version, kind in WORK
+        for each in client.resources.get(api_version=api_version, kind=kind)
+        .get(namespace=namespace, label_selector=selector)
+        .to_dict()["items"]
+    ]
+
+
+async def eventually(condition: Callable[[], bool], awaited: str, seconds: float = 60) -> None:
+    """Wait for a condition; fail with what was awaited."""
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - the state is a server's
+            await asyncio.sleep(0.1)
+    assert awaited
+
+
+async def test_a_run_ends_with_a_leaderboard(client: DynamicClient, namespace: str) -> None:
+    """Every stage runs once, GPUs go as soon as nobody needs them, and then nothing is written."""
+    create_run(client, namespace)
+    kubelet = FakeKubelet(client, namespace)
+
+    async with operating(namespace), background(kubelet.run()):
+        await eventually(
+            lambda: find_reason(load_run(client, namespace)) == "Succeeded", "leaderboard"
+        )
+        await eventually(lambda: not list_work(client, namespace, "serve"), "servers to go")
+        done = load_run(client, namespace)
+        # A sign of life of a child wakes the run, which finds that nothing has changed.
+        jobs = client.resources.get(api_version="batch/v1", kind="Job")
+        touched = jobs.get(namespace=namespace).to_dict()["items"][0]["metadata"]["name"]
+        jobs.patch(
+            name=touched,
+            namespace=namespace,
+            body={"metadata": {"annotations": {"touched": "yes"}}},
+            content_type="application/merge-patch+json",
+        )
+        await asyncio.sleep(1.5)
+        later = load_run(client, namespace)
+
+    status = done["status"]
+    assert status["summary"]["models"] == "2/2"
+    assert status["leaderboard"][0]["winRate"]["pct"] == "40.0"
+    assert sorted(kubelet.seen.values()).count("train") == 2
+    assert all(stage["attempt"] <= 1 for stage in status["stages"])
+    assert later["metadata"]["resourceVersion"] == done["metadata"]["resourceVersion"]
+    events = client.resources.get(api_version="events.k8s.io/v1", kind="Event")
+    told = [each["note"] for each in events.get(namespace=namespace).to_dict()["items"]]
+    assert any(note.startswith("train/one: ") for note in told)
+
+
+async def test_a_restarted_operator_goes_on(client: DynamicClient, namespace: str) -> None:
+    """Stopped and started again and again, it repeats nothing."""
+    create_run(client, namespace)
+    kubelet = FakeKubelet(client, namespace)
+
+    async with background(kubelet.run()):
+        for _ in range(20):
+            async with operating(namespace):
+                await asyncio.sleep(0.4)
+            if find_reason(load_run(client, namespace)) == "Succeeded":
+                break
+        async with operating(namespace):
+            await eventually(
+                lambda: find_reason(load_run(client, namespace)) == "Succeeded", "leaderboard"
+            )
+
+    stages = load_run(client, namespace)["status"]["stages"]
+    served = [stage for stage in stages if stage["name"].startswith("serve")]
+    assert all(stage["attempt"] <= 1 for stage in stages if stage not in served)
+    assert sorted(kubelet.seen.values()).count("train") == 2
+
+
+async def test_removed_work_comes_back(client: DynamicClient, namespace: str) -> None:
+    """What somebody deletes while it is needed is made again, as the same attempt."""
+    create_run(client, namespace)
+    kubelet = FakeKubelet(
+        client, namespace, lambda metadata: metadata["labels"][names.STAGE_LABEL] != "train"
+    )
+
+    async with operating(namespace), background(kubelet.run()):
+        await eventually(lambda: bool(list_work(client, namespace, "train")), "a training")
+        (name,) = list_work(client, namespace, "train")
+        jobs = client.resources.get(api_version="ray.io/v1", kind="RayJob")
+        before = jobs.get(name=name, namespace=namespace).metadata.uid
+        jobs.delete(name=name, namespace=namespace)
+        await eventually(
+            lambda: (
+                list_work(client, namespace, "train") == [name]
+                and jobs.get(name=name, namespace=namespace).metadata.uid != before
+            ),
+            "the training to come back",
+        )
+
+    stages = {each["name"]: each for each in load_run(client, namespace)["status"]["stages"]}
+    assert stages["train/one"]["attempt"] == 1
+
+
+async def test_suspending_stops_what_runs(client: DynamicClient, namespace: str) -> None:
+    """A suspended run has no work; resumed, it goes on with a new attempt and no lost retry."""
+    create_run(client, namespace, retries=0)
+    held = True
+    kubelet = FakeKubelet(
+        client,
+        namespace,
+        lambda metadata: not held or metadata["labels"][names.STAGE_LABEL] != "train",
+    )
+    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
+
+    def set_suspended(*, value: bool) -> None:
+        runs.patch(
+            name="test",
+            namespace=namespace,
+            body={"spec": {"suspend": value}},
+            content_type="application/merge-patch+json",
+        )
+
+    async with operating(namespace), background(kubelet.run()):
+        await eventually(lambda: bool(list_work(client, namespace, "train")), "a training")
+        set_suspended(value=True)
+        await eventually(lambda: not list_work(client, namespace, "train"), "the training to go")
+        suspended = load_run(client, namespace)
+        held = False
+        set_suspended(value=False)
+        await eventually(
+            lambda: find_reason(load_run(client, namespace)) == "Succeeded", "leaderboard"
+        )
+
+    assert find_reason(suspended) in {"Suspended", "Running"}
+    stages = {each["name"]: each for each in load_run(client, namespace)["status"]["stages"]}
+    assert stages["train/one"]["attempt"] == 2
+
+
+async def test_a_deleted_run_leaves_no_work(client: DynamicClient, namespace: str) -> None:
+    """Deletion stops the training, and only then lets the run go."""
+    create_run(client, namespace)
+    kubelet = FakeKubelet(
+        client, namespace, lambda metadata: metadata["labels"][names.STAGE_LABEL] != "train"
+    )
+    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
+
+    def is_gone() -> bool:
+        try:
+            runs.get(name="test", namespace=namespace)
+        except NotFoundError:
+            return True
+        return False
+
+    async with operating(namespace), background(kubelet.run()):
+        await eventually(lambda: bool(list_work(client, namespace, "train")), "a training")
+        finalizers = load_run(client, namespace)["metadata"]["finalizers"]
+        runs.delete(name="test", namespace=namespace)
+        await eventually(is_gone, "the run to go")
+        work = list_work(client, namespace, "train")
+
+    assert finalizers == [names.FINALIZER]
+    assert work == []
+
+
+async def test_pods_may_report_and_nothing_else(client: DynamicClient, namespace: str) -> None:
+    """A job's token can patch its run's reports; no Secret, no other ConfigMap, no pod."""
+    create_run(client, namespace)
+    kubelet = FakeKubelet(client, namespace, lambda _: False)
+
+    async with operating(namespace), background(kubelet.run()):
+        await eventually(lambda: bool(list_work(client, namespace, "data")), "the data stage")
+
+    (job,) = list_work(client, namespace, "data")
+    accounts = client.resources.get(api_version="v1", kind="ServiceAccount")
+    (account,) = [
+        each["metadata"]["name"]
+        for each in accounts.get(namespace=namespace).to_dict()["items"]
+        if each["metadata"]["name"] != "default"
+    ]
+    user = f"system:serviceaccount:{namespace}:{account}"
+    asked = {
+        ("patch", "configmaps", names.report_name(job)): True,
+        ("get", "configmaps", names.report_name(job)): True,
+        ("get", "configmaps", job): False,
+        ("patch", "configmaps", job): False,
+        ("create", "configmaps", ""): False,
+        ("list", "configmaps", ""): False,
+        ("get", "secrets", "llm-keys"): False,
+        ("get", "pods", ""): False,
+    }
+    answers = {each: is_allowed(client, user, namespace, each) for each in asked}
+    assert answers == asked
+
+
+async def test_a_run_that_pods_cannot_read_is_refused(
+    client: DynamicClient, namespace: str
+) -> None:
+    """A laptop's path in a cluster: nothing starts, and the status names the field."""
+    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
+    runs.create(body=make_body(), namespace=namespace)
+
+    async with operating(namespace):
+        await eventually(lambda: bool(find_reason(load_run(client, namespace))), "a refusal")
+
+    run = load_run(client, namespace)
+    (condition,) = run["status"]["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
+    assert "`spec.dataset.train.uri` must begin with pvc://" in condition["message"]
+    assert list_work(client, namespace) == []
+
+
+def is_allowed(
+    client: DynamicClient, user: str, namespace: str, asked: tuple[str, str, str]
+) -> bool:
+    """Ask the API server whether a user may do something: verb, resource, name."""
+    verb, resource, name = asked
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": user,
+            "resourceAttributes": {
+                "namespace": namespace,
+                "verb": verb,
+                "resource": resource,
+                "name": name,
+            },
+        },
+    }
+    api = kubernetes.client.AuthorizationV1Api(client.client)
+    return bool(api.create_subject_access_review(body).status.allowed)

@@ -1,0 +1,128 @@
+"""What the API server makes of a BenchmarkRun."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes.client import CustomObjectsApi
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import DynamicApiError
+from make_run import make_body
+
+from tunebench_api.crd import PLURAL
+from tunebench_api.v1alpha1 import API_VERSION, KIND
+from tunebench_api.validation import parse_run
+from tunebench_operator.yaml_text import parse_yaml
+
+pytestmark = pytest.mark.api
+
+SAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "samples").glob("*.yaml"))
+
+
+def create(client: DynamicClient, body: dict[str, Any]) -> dict[str, Any]:
+    """Create a run for show and return what the API server made of it."""
+    made: dict[str, Any] = CustomObjectsApi(client.client).create_namespaced_custom_object(
+        *API_VERSION.split("/"),
+        "default",
+        PLURAL,
+        body,
+        dry_run="All",
+        field_validation="Strict",
+    )
+    return made
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_samples_are_accepted(client: DynamicClient, path: Path) -> None:
+    """Every sample is a valid object, and nothing of it is pruned."""
+    body = parse_yaml(path.read_text(encoding="utf-8"))
+
+    made = create(client, body)
+
+    assert parse_run({**body, "spec": made["spec"]}).spec == parse_run(body).spec
+
+
+def test_defaults_are_those_of_the_types(client: DynamicClient) -> None:
+    """The API server fills in what parsing fills in."""
+    made = create(client, make_body())
+
+    assert made["spec"] == parse_run(make_body()).to_wire()["spec"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        pytest.param(
+            {"baseline": {"name": "none"}},
+            "must set exactly one of `completions` and `model`",
+            id="baseline-of-nothing",
+        ),
+        pytest.param(
+            {"baseline": {"name": "b", "completions": {"uri": "x"}, "apiBase": "http://x/v1"}},
+            "must set `apiBase` only together with `model`",
+            id="address-of-nobody",
+        ),
+        pytest.param(
+            {"dataset": {"train": {}, "eval": {"uri": "x"}}},
+            "must set exactly one of `uri` and `git`",
+            id="no-training-data",
+        ),
+        pytest.param(
+            {"dataset": {"train": {"uri": "x"}, "eval": {"uri": "x", "holdout": "Newest"}}},
+            "must set exactly one of `uri`, `git` and `holdout`",
+            id="two-evaluation-sets",
+        ),
+        pytest.param(
+            {"prompts": {"builtin": "default", "uri": "x"}},
+            "must set exactly one of `builtin`, `uri` and `configMapRef`",
+            id="two-prompt-sets",
+        ),
+        pytest.param(
+            {"models": [{"name": "a", "base": "x/a"}, {"name": "a", "base": "x/b"}]},
+            "Duplicate value",
+            id="two-models-of-one-name",
+        ),
+        pytest.param({"parallelism": 0}, "greater than or equal to 1", id="out-of-bounds"),
+        pytest.param({"seeds": 1}, 'unknown field "spec.seeds"', id="unknown-field"),
+        pytest.param({"tools": ["Describe", "Describe"]}, "Duplicate value", id="tool-twice"),
+    ],
+)
+def test_invalid_runs_are_refused(
+    client: DynamicClient, spec: dict[str, Any], message: str
+) -> None:
+    """The API server refuses what parsing refuses, with a message that says what must hold."""
+    with pytest.raises(ApiException) as caught:
+        create(client, make_body(**spec))
+
+    assert caught.value.status in {400, 422}
+    assert message in json.loads(caught.value.body)["message"]
+
+
+def test_spec_of_a_run_stays(client: DynamicClient) -> None:
+    """What a run computes may not change under it; whether and how fast it goes on may."""
+    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
+    body = make_body()
+    body["metadata"]["name"] = "stays"
+    runs.create(body=body, namespace="default")
+    paused = copy.deepcopy(body)
+    paused["spec"] |= {"suspend": True, "parallelism": 3, "retries": 5}
+    reseeded = {**body, "spec": {**body["spec"], "seed": 7}}
+    queued = {**body, "spec": {**body["spec"], "queue": {"name": "team"}}}
+
+    runs.patch(body=paused, namespace="default", content_type="application/merge-patch+json")
+    refusals = []
+    for changed in (reseeded, queued):
+        with pytest.raises(DynamicApiError) as caught:
+            runs.patch(
+                body=changed, namespace="default", content_type="application/merge-patch+json"
+            )
+        refusals.append(str(caught.value.body))
+    runs.delete(name="stays", namespace="default")
+
+    assert "`spec.seed` may not change" in refusals[0]
+    assert "`spec.queue` may not change" in refusals[1]

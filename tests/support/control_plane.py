@@ -1,0 +1,191 @@
+"""A real Kubernetes control plane for tests: etcd, kube-apiserver, kube-controller-manager.
+
+There is no node, so no pod ever runs. The programs are those of `make tools`, or those in the
+folder that KUBEBUILDER_ASSETS names.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+REPOSITORY = Path(__file__).parents[2]
+TOOLS = REPOSITORY / ".tools"
+_ADDRESS = "127.0.0.1"
+_START_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """Where a running control plane is, and who may do everything in it."""
+
+    server: str
+    token: str
+    certificate: Path
+    kubeconfig: Path
+
+
+@contextmanager
+def running_control_plane(folder: Path) -> Iterator[ControlPlane]:
+    """Run a control plane in `folder` while the block runs, and leave no process of it."""
+    with ExitStack() as stack:
+        etcd = _start_etcd(folder, stack)
+        plane = _start_apiserver(folder, etcd, stack)
+        _wait_for(plane, "/readyz")
+        _start_controllers(folder, plane, stack)
+        _wait_for(plane, "/api/v1/namespaces/default/serviceaccounts/default")
+        yield plane
+
+
+def find_program(name: str) -> Path:
+    """Return the path of a program of the cluster.
+
+    Raises:
+        FileNotFoundError: It was not built.
+    """
+    places = [Path(os.environ.get("KUBEBUILDER_ASSETS", TOOLS)), TOOLS]
+    found = next((place / name for place in places if (place / name).is_file()), None)
+    if found is None:
+        msg = f"`{name}` must be built; run `make tools`"
+        raise FileNotFoundError(msg)
+    return found
+
+
+def write_kubeconfig(path: Path, plane_server: str, certificate: Path, token: str) -> None:
+    """Write a kubeconfig for one user with a token."""
+    authority = base64.b64encode(certificate.read_bytes()).decode()
+    cluster = {"server": plane_server, "certificate-authority-data": authority}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "current-context": "test",
+    }
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    path.chmod(0o600)
+
+
+def _start_etcd(folder: Path, stack: ExitStack) -> str:
+    client, peer = _free_port(), _free_port()
+    url, peer_url = f"http://{_ADDRESS}:{client}", f"http://{_ADDRESS}:{peer}"
+    arguments = {
+        "data-dir": folder / "etcd",
+        "listen-client-urls": url,
+        "advertise-client-urls": url,
+        "listen-peer-urls": peer_url,
+        "initial-advertise-peer-urls": peer_url,
+        "initial-cluster": f"default={peer_url}",
+        "unsafe-no-fsync": "true",
+        "log-level": "warn",
+    }
+    _start("etcd", arguments, folder, stack)
+    return url
+
+
+def _start_apiserver(folder: Path, etcd: str, stack: ExitStack) -> ControlPlane:
+    port, token = _free_port(), secrets.token_hex(16)
+    tokens = folder / "tokens.csv"
+    tokens.write_text(f"{token},admin,admin,system:masters\n", encoding="utf-8")
+    key = folder / "service-account.key"
+    key.write_bytes(_make_key())
+    arguments = {
+        "etcd-servers": etcd,
+        "bind-address": _ADDRESS,
+        "advertise-address": _ADDRESS,
+        "secure-port": port,
+        "cert-dir": folder / "certificates",
+        "token-auth-file": tokens,
+        "authorization-mode": "RBAC",
+        "service-account-issuer": "https://kubernetes.default.svc",
+        "service-account-key-file": key,
+        "service-account-signing-key-file": key,
+        "service-cluster-ip-range": "10.96.0.0/16",
+    }
+    _start("kube-apiserver", arguments, folder, stack)
+    certificate = folder / "certificates" / "apiserver.crt"
+    _poll(certificate.is_file, "the certificate of the API server")
+    kubeconfig = folder / "kubeconfig"
+    server = f"https://{_ADDRESS}:{port}"
+    write_kubeconfig(kubeconfig, server, certificate, token)
+    return ControlPlane(server, token, certificate, kubeconfig)
+
+
+def _start_controllers(folder: Path, plane: ControlPlane, stack: ExitStack) -> None:
+    arguments = {
+        "kubeconfig": plane.kubeconfig,
+        "service-account-private-key-file": folder / "service-account.key",
+        "root-ca-file": plane.certificate,
+        "use-service-account-credentials": "true",
+        "leader-elect": "false",
+        "secure-port": "0",
+    }
+    _start("kube-controller-manager", arguments, folder, stack)
+
+
+def _start(name: str, arguments: dict[str, object], folder: Path, stack: ExitStack) -> None:
+    command = [str(find_program(name)), *(f"--{key}={value}" for key, value in arguments.items())]
+    log = stack.enter_context((folder / f"{name}.log").open("wb"))
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+    stack.callback(_stop, process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(plane: ControlPlane, path: str) -> None:
+    headers = {"Authorization": f"Bearer {plane.token}"}
+    # The certificate names no CA that this process knows; it is read from the server's own folder.
+    with httpx.Client(verify=False, headers=headers, trust_env=False) as client:  # noqa: S501 - loopback
+
+        def answers() -> bool:
+            try:
+                return client.get(f"{plane.server}{path}").status_code == httpx.codes.OK
+            except httpx.HTTPError:
+                return False
+
+        _poll(answers, f"{path} of the API server")
+
+
+def _poll(condition: object, awaited: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    assert callable(condition)
+    while not condition():
+        assert time.monotonic() < deadline, f"gave up waiting for {awaited}"
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_ADDRESS, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _make_key() -> bytes:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
