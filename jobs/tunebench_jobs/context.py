@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tunebench_api.contract import Progress, Report, Runtime, StageResult
-from tunebench_jobs.files import save_text
+from tunebench_jobs.reports import Sink, open_sink
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,18 @@ class StageContext:
     def report(self, progress: Progress) -> None:
         """Tell the planner's side how far the stage is."""
         stamped = progress.model_copy(update={"updated_at": timestamp()})
-        self._save(Report(progress=stamped))
+        self._sink.save(Report(progress=stamped))
 
     def finish(self, result: StageResult) -> None:
         """Tell the planner's side how the stage ended."""
         percent = 100 if result.state == "Succeeded" else None
-        self._save(
+        self._sink.save(
             Report(progress=Progress(percent=percent, updated_at=timestamp()), result=result)
         )
 
-    def _save(self, report: Report) -> None:
-        save_text(Path(self.runtime.report), report.model_dump_json(by_alias=True))
+    @cached_property
+    def _sink(self) -> Sink:
+        return open_sink(self.runtime.report)
 
 
 def timestamp() -> str:

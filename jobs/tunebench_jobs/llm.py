@@ -191,11 +191,14 @@ def _find_key(
 ) -> str | None:
     if spec.secret_ref is None:
         return NO_KEY if spec.api_base else None
-    key = environment.get(spec.secret_ref.key, "").strip()
+    secret, name = spec.secret_ref.name, spec.secret_ref.key
+    # In a cluster, with the Secret's name: two Secrets may use one key.
+    key = (environment.get(f"{secret}.{name}") or environment.get(name, "")).strip()
     if not key:
         msg = (
             f"`{field_name}.secretRef` must name a key that is set: environment variable "
-            f"`{spec.secret_ref.key}` is absent or empty; set it and start again"
+            f"`{name}` is absent or empty, and so is key `{name}` of Secret `{secret}` where this "
+            "runs in a cluster; set it and start again"
         )
         raise InputError(msg, reason="MissingCredential")
     return key

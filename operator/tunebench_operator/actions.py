@@ -16,10 +16,12 @@ from tunebench_operator.builders.access import build_access
 from tunebench_operator.builders.documents import build_config, build_report
 from tunebench_operator.builders.metadata import Manifest, child_object_name
 from tunebench_operator.builders.work import build_work
+from tunebench_operator.diagnosis import describe_trouble
 from tunebench_operator.installation import Installation
 from tunebench_operator.observe import (
     Objects,
     build_attempt,
+    find_unready_since,
     find_written_end,
     has_ended,
     name_of_report,
@@ -71,7 +73,10 @@ def build_actions(  # noqa: PLR0913 - all that a cluster is made from
 ) -> list[Action]:
     """Build what has to be written, in order; any prefix of it is safe to stop after."""
     desired = {child_object_name(run, child): child for child in plan.desired}
-    actions: list[Action] = [*_build_endings(run, objects, desired, now)]
+    actions: list[Action] = [
+        *_build_endings(run, objects, desired, now),
+        *_build_deadline_endings(objects, installation, now),
+    ]
     if desired:
         reports = [name_of_report(name) for name in desired]
         actions += [
@@ -130,6 +135,45 @@ def _build_endings(
         )
         if work["kind"] == "RayService" or (overdue and not has_ended(work)):
             yield _delete(work)
+
+
+def find_deadline(objects: Objects, installation: Installation) -> datetime | None:
+    """Return when the first server must answer that does not yet."""
+    moments = [moment for _, moment in _list_deadlines(objects, installation)]
+    return min(moments, default=None)
+
+
+def _build_deadline_endings(
+    objects: Objects, installation: Installation, now: datetime
+) -> Iterator[Action]:
+    """Yield the end of servers that have not answered for too long."""
+    for name, moment in _list_deadlines(objects, installation):
+        if moment > now:
+            continue
+        seconds = installation.gang_timeout_seconds
+        detail = describe_trouble(objects.pods.get(name, ())) or "see the log of its Ray pods"
+        yield End(
+            objects.configs[name],
+            StageResult(
+                state=ResultState.FAILED,
+                reason=reasons.DEADLINE_EXCEEDED,
+                message=f"the server did not answer for {seconds} s; {detail}",
+                retryable=True,
+                finished_at=now.isoformat(timespec="seconds"),
+            ),
+        )
+        yield _delete(objects.work[name])
+
+
+def _list_deadlines(objects: Objects, installation: Installation) -> Iterator[tuple[str, datetime]]:
+    patience = timedelta(seconds=installation.gang_timeout_seconds)
+    for name, work in objects.work.items():
+        config = objects.configs.get(name)
+        if work["kind"] != "RayService" or config is None or find_written_end(config):
+            continue
+        since = find_unready_since(work)
+        if since:
+            yield name, since + patience
 
 
 def _is_applied(manifest: Manifest, found: Manifest | None) -> bool:

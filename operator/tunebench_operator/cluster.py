@@ -36,6 +36,7 @@ CHILD_KINDS = (
     ("batch/v1", "Job"),
     ("rbac.authorization.k8s.io/v1", "Role"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
     ("ray.io/v1", "RayJob"),
     ("ray.io/v1", "RayService"),
 )

@@ -46,6 +46,7 @@ _CHILDREN = {
         "rbac.authorization.k8s.io/v1",
         "RoleBinding",
     ),
+    ("networking.k8s.io", "v1", "networkpolicies"): ("networking.k8s.io/v1", "NetworkPolicy"),
     ("ray.io", "v1", "rayjobs"): ("ray.io/v1", "RayJob"),
     ("ray.io", "v1", "rayservices"): ("ray.io/v1", "RayService"),
 }

@@ -19,6 +19,8 @@ class Health:
     # Seconds after which a sweep that did not come says that the operator hangs.
     longest_silence: float
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    # Another process leads: nothing is heard or driven here, and nothing is wrong.
+    following: bool = False
     # Two sweeps in a row found what no watch had told.
     deaf: bool = False
     swept_at: float = field(default_factory=time.monotonic)
@@ -26,7 +28,14 @@ class Health:
     @property
     def alive(self) -> bool:
         """Whether a restart would not help."""
+        if self.following:
+            return True
         return not self.deaf and time.monotonic() - self.swept_at < self.longest_silence
+
+    def lead(self) -> None:
+        """Begin to hear and drive runs."""
+        self.following = False
+        self.swept_at = time.monotonic()
 
 
 def build_app(health: Health) -> web.Application:
@@ -36,7 +45,7 @@ def build_app(health: Health) -> web.Application:
         return web.Response(text="ok") if health.alive else web.Response(status=503, text="deaf")
 
     async def ready(_request: web.Request) -> web.Response:
-        state = health.ready.is_set()
+        state = health.following or health.ready.is_set()
         return web.Response(text="ok") if state else web.Response(status=503, text="starting")
 
     async def metrics(_request: web.Request) -> web.Response:

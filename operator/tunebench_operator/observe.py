@@ -23,7 +23,9 @@ from tunebench_operator.diagnosis import describe_trouble, find_death
 from tunebench_operator.observed import Attempt, Observed
 
 WORK_KINDS = ("Job", "RayJob", "RayService")
-ACCESS_KINDS = ("ServiceAccount", "Role", "RoleBinding")
+# What Ray Serve says of an application that it has given up.
+_DEPLOY_FAILED = "DEPLOY_FAILED"
+ACCESS_KINDS = ("ServiceAccount", "Role", "RoleBinding", "NetworkPolicy")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def build_attempt(run: BenchmarkRun, objects: Objects, name: str, number: int) -
     result = written or report.result or find_end(work, pods)
     progress = report.progress
     if work is not None and work["kind"] == "RayService":
-        endpoint = build_endpoint(run, name) if _is_ready(work) else None
+        endpoint = None if find_unready_since(work) else build_endpoint(run, name)
         progress = progress.model_copy(update={"endpoint": endpoint})
     trouble = describe_trouble(pods)
     if result is None and trouble:
@@ -152,12 +154,34 @@ def _ending(work: Manifest) -> tuple[str, str, str] | None:
         late = status.get("reason") in {"DeadlineExceeded", "PreRunningDeadlineExceeded"}
         reason = reasons.DEADLINE_EXCEEDED if late else reasons.CRASHED
         return reason, status.get("message", ""), _normalise(status.get("endTime", ""))
-    return None
+    failed = [each for each in _applications(status) if each.get("status") == _DEPLOY_FAILED]
+    if not failed:
+        return None
+    return reasons.CRASHED, failed[0].get("message", ""), _normalise(status["lastUpdateTime"])
 
 
-def _is_ready(service: Manifest) -> bool:
-    conditions = service.get("status", {}).get("conditions", ())
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+def _applications(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what Ray Serve says of a RayService's applications, of the cluster that comes too."""
+    halves = (status.get("activeServiceStatus"), status.get("pendingServiceStatus"))
+    found = [(half or {}).get("applicationStatuses") or {} for half in halves]
+    return [application for each in found for application in each.values()]
+
+
+def find_unready_since(service: Manifest) -> datetime | None:
+    """Return since when a RayService does not answer; none while it does."""
+    ready = next(
+        (
+            each
+            for each in service.get("status", {}).get("conditions", ())
+            if each["type"] == "Ready"
+        ),
+        None,
+    )
+    if ready is None:
+        return datetime.fromisoformat(service["metadata"]["creationTimestamp"])
+    if ready["status"] == "True":
+        return None
+    return datetime.fromisoformat(ready["lastTransitionTime"])
 
 
 def parse_report(report: Manifest | None) -> Report:

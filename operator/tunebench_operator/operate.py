@@ -56,7 +56,9 @@ async def operate(
     if ready is not None:
         operator.health.ready = ready
     async with serving(operator.health, options.port):
+        operator.health.following = options.lease_namespace is not None
         lost = await _lead(options.lease_namespace)
+        operator.health.lead()
         stop = stop or asyncio.Event()
         driving = asyncio.create_task(operator.run_forever())
         watching = asyncio.create_task(_watch(operator, options, stop))

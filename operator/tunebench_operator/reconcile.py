@@ -16,7 +16,7 @@ from tunebench_api.unsupported import Backend
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus, Metadata
 from tunebench_api.validation import parse_run
 from tunebench_operator import names, reasons
-from tunebench_operator.actions import Action, build_actions, build_removals
+from tunebench_operator.actions import Action, build_actions, build_removals, find_deadline
 from tunebench_operator.builders.metadata import Manifest
 from tunebench_operator.errors import ClusterError, UserError
 from tunebench_operator.installation import Installation
@@ -93,7 +93,8 @@ async def reconcile(
             await told.refuse(reasons.INSTALLATION_INCOMPLETE, str(error))
         raise
     await told.report(result.status)
-    return Step(result.wake_at)
+    wakes = (result.wake_at, find_deadline(objects, installation))
+    return Step(min((moment for moment in wakes if moment and moment > now), default=None))
 
 
 @dataclass(frozen=True)

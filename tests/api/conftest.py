@@ -5,12 +5,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import kubernetes
 import pytest
-import yaml
-from control_plane import TOOLS, ControlPlane, running_control_plane
+from control_plane import TOOLS, ControlPlane, apply_crd, make_api_client, running_control_plane
 from kubernetes.dynamic import DynamicClient
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,22 +33,8 @@ def client(plane: ControlPlane) -> DynamicClient:
     return DynamicClient(make_api_client(plane))
 
 
-def make_api_client(plane: ControlPlane) -> kubernetes.client.ApiClient:
-    """Return a client with the credentials of the control plane's owner."""
-    return kubernetes.config.new_client_from_config(str(plane.kubeconfig))
-
-
-def apply_crd(plane: ControlPlane, text: str) -> None:
-    """Apply a CRD and wait until its kind can be used."""
-    dynamic = DynamicClient(make_api_client(plane))
-    kind = dynamic.resources.get(
-        api_version="apiextensions.k8s.io/v1", kind="CustomResourceDefinition"
-    )
-    manifest: dict[str, Any] = yaml.safe_load(text)
-    name = manifest["metadata"]["name"]
-    dynamic.server_side_apply(kind, body=manifest, name=name, field_manager="tests")
-    for event in kind.watch(field_selector=f"metadata.name={name}", timeout=30):
-        conditions = event["raw_object"].get("status", {}).get("conditions") or ()
-        if any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
-            return
-    raise TimeoutError(name)
+@pytest.fixture
+def namespace(client: DynamicClient) -> str:
+    """Return a namespace of the test's own."""
+    spaces = client.resources.get(api_version="v1", kind="Namespace")
+    return str(spaces.create(body={"metadata": {"generateName": "test-"}}).metadata.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import openai
 import psutil
 import pytest
 from make_served import add_manifest, save_adapter, save_full, save_lively_base
+from ray import serve
 
 from tunebench_api.contract import (
     Base,
@@ -29,9 +31,11 @@ from tunebench_api.contract import (
 )
 from tunebench_api.v1alpha1 import GenerationSpec, Tool, TuningMethod
 from tunebench_jobs.context import StageContext
-from tunebench_jobs.errors import InputError
+from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.generate import run_generate
+from tunebench_jobs.local_ray import local_ray
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
+from tunebench_jobs.serve.application import build
 from tunebench_jobs.serve.stage import build_model
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER
 
@@ -280,3 +284,40 @@ def test_broken_checkpoint_is_refused(store: Store, tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="trained from other weights"):
         build_model(store.build_config("stale"), store.build_context("serve/stale"))
+
+
+def test_a_ray_service_builds_the_same_application(store: Store, server: Server) -> None:
+    """What KubeRay deploys answers as the serve stage of a laptop does."""
+    context = store.build_context("serve/service")
+    document = store.path / "service.json"
+    config = store.build_config(None, "one", "two")
+    document.write_text(
+        StageDocument(config=config, runtime=context.runtime).model_dump_json(by_alias=True)
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with local_ray(context, cpus=1):
+        serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+        serve.run(build({"config": str(document)}), name="tunebench", route_prefix="/")
+        served = Server(server.process, server.report, f"http://127.0.0.1:{port}/v1")
+        texts = [served.ask(name) for name in ("base", "one", "two")]
+
+    assert texts == [server.ask(name) for name in ("base", "one", "two")]
+
+
+def test_what_a_ray_service_cannot_serve_is_reported(store: Store) -> None:
+    """Ray Serve would only say that it failed; the report says why, and that it is final."""
+    context = store.build_context("serve/absent")
+    document = store.path / "absent.json"
+    config = store.build_config("absent")
+    document.write_text(
+        StageDocument(config=config, runtime=context.runtime).model_dump_json(by_alias=True)
+    )
+    with pytest.raises(JobError):
+        build({"config": str(document)})
+    report = Report.model_validate_json(Path(context.runtime.report).read_bytes())
+
+    assert report.result is not None
+    assert report.result.state == "Failed"
+    assert "absent" in report.result.message

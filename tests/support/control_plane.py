@@ -16,11 +16,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import kubernetes
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from kubernetes.dynamic import DynamicClient
 
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / ".tools"
@@ -78,6 +81,27 @@ def write_kubeconfig(path: Path, plane_server: str, certificate: Path, token: st
     }
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     path.chmod(0o600)
+
+
+def make_api_client(plane: ControlPlane) -> kubernetes.client.ApiClient:
+    """Return a client with the credentials of the control plane's owner."""
+    return kubernetes.config.new_client_from_config(str(plane.kubeconfig))
+
+
+def apply_crd(plane: ControlPlane, text: str) -> None:
+    """Apply a CRD and wait until its kind can be used."""
+    dynamic = DynamicClient(make_api_client(plane))
+    kind = dynamic.resources.get(
+        api_version="apiextensions.k8s.io/v1", kind="CustomResourceDefinition"
+    )
+    manifest: dict[str, Any] = yaml.safe_load(text)
+    name = manifest["metadata"]["name"]
+    dynamic.server_side_apply(kind, body=manifest, name=name, field_manager="tests")
+    for event in kind.watch(field_selector=f"metadata.name={name}", timeout=30):
+        conditions = event["raw_object"].get("status", {}).get("conditions") or ()
+        if any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
+            return
+    raise TimeoutError(name)
 
 
 def _start_etcd(folder: Path, stack: ExitStack) -> str:

@@ -1,12 +1,16 @@
-"""What the pods of a run may do: report, and nothing else."""
+"""What the pods of a run may do: report; and who may talk to them: each other, and KubeRay."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_operator import names
 from tunebench_operator.builders.metadata import Manifest, build_metadata, seal
+
+# Of KubeRay's operator, as its own Helm chart labels it; it asks Ray how jobs are.
+_KUBERAY_LABELS = MappingProxyType({"app.kubernetes.io/name": "kuberay-operator"})
 
 
 def build_access(run: BenchmarkRun, reports: Sequence[str]) -> list[Manifest]:
@@ -38,7 +42,29 @@ def build_access(run: BenchmarkRun, reports: Sequence[str]) -> list[Manifest]:
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": run.metadata.namespace}],
     }
-    return [seal(account), seal(role), seal(binding)]
+    mine = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.RUN_LABEL: run.metadata.name}
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": build_metadata(run, name, names.ACCESS_PART),
+        "spec": {
+            "podSelector": {"matchLabels": mine},
+            "policyTypes": ["Ingress"],
+            # Whoever can talk to Ray can run code with the run's keys.
+            "ingress": [
+                {
+                    "from": [
+                        {"podSelector": {"matchLabels": mine}},
+                        {
+                            "namespaceSelector": {},
+                            "podSelector": {"matchLabels": dict(_KUBERAY_LABELS)},
+                        },
+                    ]
+                }
+            ],
+        },
+    }
+    return [seal(account), seal(role), seal(binding), seal(policy)]
 
 
 def access_name(run: BenchmarkRun) -> str:

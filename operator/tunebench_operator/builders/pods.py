@@ -19,6 +19,15 @@ STAGE_COMMAND = ("python", "-m", "tunebench_jobs", "stage", "--config", CONFIG_P
 
 # Any user but root that the image does not have to know.
 _USER = 10_001
+# Read by Ray in every process of it; usage reports would leave the cluster.
+_RAY_SETTINGS = {
+    # Pods of other runs are kept away by the network policy.
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 _STAGES_WITH_KEYS = {StageKind.PREFLIGHT, StageKind.BASELINE, StageKind.JUDGE}
 
 
@@ -74,7 +83,10 @@ def build_submitter(
         "name": "submitter",
         "image": (pool and pool.image) or installation.image,
         "imagePullPolicy": installation.image_pull_policy,
-        "env": [{"name": "RAY_AUTH_MODE", "value": "disabled"}, {"name": "HOME", "value": "/tmp"}],  # noqa: S108 - a volume of the pod
+        "env": [
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod
+            *({"name": each, "value": value} for each, value in _RAY_SETTINGS.items()),
+        ],
         "resources": _build_resources(Quantities(cpu="200m", memory="512Mi")),
         "securityContext": _build_security(),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - likewise
@@ -104,8 +116,7 @@ def _build_container(
         "env": [
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod
             {"name": "HF_HOME", "value": f"{resolve_place(storage_uri)}/cache/huggingface"},
-            # Pods of other runs are kept away by the network policy.
-            {"name": "RAY_AUTH_MODE", "value": "disabled"},
+            *({"name": each, "value": value} for each, value in _RAY_SETTINGS.items()),
             *_build_keys(run, child),
         ],
         "resources": _build_resources(quantities),
