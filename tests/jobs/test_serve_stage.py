@@ -10,15 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import psutil
 import pytest
 from make_served import add_manifest, save_adapter, save_full, save_lively_base
-from ray import serve
 
 from tunebench_api.contract import (
     Base,
@@ -33,7 +34,6 @@ from tunebench_api.v1alpha1 import GenerationSpec, Tool, TuningMethod
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.generate import run_generate
-from tunebench_jobs.local_ray import local_ray
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
 from tunebench_jobs.serve.application import build
 from tunebench_jobs.serve.stage import build_model
@@ -286,22 +286,61 @@ def test_broken_checkpoint_is_refused(store: Store, tmp_path: Path) -> None:
         build_model(store.build_config("stale"), store.build_context("serve/stale"))
 
 
+@contextmanager
+def deployed(store: Store, document: Path) -> Iterator[str]:
+    """Let Ray Serve's own program deploy a stage document, and yield the endpoint."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    application = {
+        "name": "tunebench",
+        "route_prefix": "/",
+        "import_path": "tunebench_jobs.serve.application:build",
+        "args": {"config": str(document)},
+    }
+    config = {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "applications": [application],
+    }
+    (store.path / "serve.yaml").write_text(json.dumps(config))
+    settings = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ray.serve.scripts", "run", str(store.path / "serve.yaml")],
+        start_new_session=True,
+        env={**os.environ, **settings},
+    )
+    endpoint = f"http://127.0.0.1:{port}/v1"
+
+    def answers() -> bool:
+        assert process.poll() is None, "Ray Serve ended"
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{endpoint}/models", trust_env=False).is_success
+        return False
+
+    try:
+        wait_for(answers, START_SECONDS)
+        yield endpoint
+    finally:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        _, left = psutil.wait_procs(family, timeout=30)
+        for each in left:
+            each.kill()
+        process.wait(60)
+
+
 def test_a_ray_service_builds_the_same_application(store: Store, server: Server) -> None:
-    """What KubeRay deploys answers as the serve stage of a laptop does."""
+    """What Ray Serve deploys from KubeRay's settings answers as the stage of a laptop does."""
     context = store.build_context("serve/service")
     document = store.path / "service.json"
     config = store.build_config(None, "one", "two")
     document.write_text(
         StageDocument(config=config, runtime=context.runtime).model_dump_json(by_alias=True)
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with local_ray(context, cpus=1):
-        serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-        serve.run(build({"config": str(document)}), name="tunebench", route_prefix="/")
-        served = Server(server.process, server.report, f"http://127.0.0.1:{port}/v1")
-        texts = [served.ask(name) for name in ("base", "one", "two")]
+    with deployed(store, document) as endpoint:
+        service = Server(server.process, server.report, endpoint)
+        texts = [service.ask(name) for name in ("base", "one", "two")]
 
     assert texts == [server.ask(name) for name in ("base", "one", "two")]
 
