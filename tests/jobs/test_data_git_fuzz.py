@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_repository import MadeCommit, list_commits, make_repository, quote_path
@@ -15,6 +16,8 @@ from make_repository import MadeCommit, list_commits, make_repository, quote_pat
 from tunebench_jobs.data.git_source import load_git_pulls
 from tunebench_jobs.data.paths import is_generated
 from tunebench_jobs.rows import ChangedFile
+
+pytestmark = pytest.mark.jobs
 
 # Lines that a careless parser would take for git's own.
 LINES = st.one_of(

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tunebench_operator.local.processes import (
     kill_left_by,
@@ -17,6 +18,8 @@ from tunebench_operator.local.processes import (
     start_child,
     stop_child,
 )
+
+pytestmark = pytest.mark.jobs
 
 # A child with a grandchild that has left the session, as Ray's processes do.
 MARK = "one-supervisor"

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_cluster import MemoryCluster, make_cluster_run, stage_of
 
@@ -73,6 +73,8 @@ def test_an_undisturbed_run_does_each_stage_once() -> None:
     assert cluster.build_pending_actions() == []
 
 
+# A history is a run of up to 85 steps, each of which builds every object.
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(DISTURBANCES), st.integers(0, 5)), max_size=25))
 def test_any_history_ends(history: list[tuple[str, int]]) -> None:
     """Whatever becomes of the work, a stage is never done twice at once, and the run ends."""
