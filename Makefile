@@ -100,15 +100,15 @@ check: install  ## Format, lint, types, import rules, spelling, and the CRD agai
 
 .PHONY: unit
 unit: install  ## Fast tests: no network, no Ray, no torch.
-	$(BIN)/pytest -m 'not api and not jobs and not e2e' $(ARGS)
+	$(BIN)/pytest tests/unit $(ARGS)
 
 .PHONY: api
 api: install tools  ## Tests with a real kube-apiserver; no node.
-	$(BIN)/pytest -m api $(ARGS)
+	$(BIN)/pytest -m api tests/api $(ARGS)
 
 .PHONY: jobs
 jobs: install  ## Slow tests: real Ray, torch and servers with tiny models.
-	$(BIN)/pytest -m jobs $(ARGS)
+	$(BIN)/pytest -m jobs tests/jobs $(ARGS)
 
 .PHONY: e2e
 e2e: install  ## Whole benchmarks on this machine.
@@ -116,7 +116,7 @@ e2e: install  ## Whole benchmarks on this machine.
 
 .PHONY: coverage
 coverage: install  ## Branch coverage of the fast tests.
-	$(BIN)/pytest -m 'not api and not jobs and not e2e' --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 .PHONY: format
 format: install  ## Format the code and mend what can be mended.

@@ -13,6 +13,8 @@ from tunebench_jobs.answers import parse_answer
 from tunebench_jobs.data.from_git import main
 from tunebench_jobs.data.load import load_rows
 
+pytestmark = pytest.mark.jobs
+
 
 def make_shop(tmp_path: Path) -> Path:
     """Return a repository with two changes and one commit to drop."""

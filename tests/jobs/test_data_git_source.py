@@ -13,6 +13,8 @@ from tunebench_jobs.data.git_source import GitPulls, load_git_pulls
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.rows import PullRequest
 
+pytestmark = pytest.mark.jobs
+
 BASE: dict[str, bytes | Change] = {"app.py": b"one\ntwo\nthree\n", "README.md": b"# Read me\n"}
 FIRST = MadeCommit("Start the application with a greeting\n", BASE)
 

@@ -17,6 +17,8 @@ from tunebench_jobs.data.stage import run_data
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import Task, load_jsonl
 
+pytestmark = pytest.mark.jobs
+
 PROMPTS = Path(__file__).parents[2] / "prompts"
 TOOLS = ["Describe", "Review", "Improve"]
 
