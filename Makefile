@@ -51,8 +51,8 @@ $(UV_STAMP): requirements/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	touch $@
 
-# Without dependencies, because the list is complete, and because one package asks for a version
-# that does not exist (pyproject.toml, [tool.uv]).
+# Without dependencies, because the list is complete, and because one package asks for others that
+# it does not need here (pyproject.toml, [tool.uv]).
 $(STAMP): $(UV_STAMP) requirements/all.txt pyproject.toml
 ifeq ($(TORCH_INDEX),)
 	$(UV) pip install --python $(BIN)/python --no-deps --require-hashes --compile-bytecode -r requirements/all.txt

@@ -52,6 +52,12 @@ def load_requirements() -> list[str]:
     return sorted({re.split(r"[^\w.-]", entry)[0] for group in groups for entry in group})
 
 
+def test_no_setting_loosens_the_lock() -> None:
+    """uv applies overrides to a locked list too: a new release of that package breaks the install."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "override-dependencies" not in project["tool"]["uv"]
+
+
 @pytest.mark.parametrize("folder", ["operator", "jobs"])
 def test_folder_is_no_package(folder: str) -> None:
     """A module directly in `operator/` would hide the standard library's from every Python."""
