@@ -53,7 +53,7 @@ def load_requirements() -> list[str]:
 
 
 def test_no_setting_loosens_the_lock() -> None:
-    """uv applies overrides to a locked list too: a new release of that package breaks the install."""
+    """Uv applies overrides to a locked list too: the next release of that package breaks it."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     assert "override-dependencies" not in project["tool"]["uv"]
 
