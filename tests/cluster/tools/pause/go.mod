@@ -1,0 +1,3 @@
+module tunebench.dev/tests/tools/pause
+
+go 1.25.0

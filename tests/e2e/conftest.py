@@ -1,0 +1,54 @@
+"""One cluster for all tests of it: with KubeRay, tunebench's images and its chart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from control_plane import TOOLS
+from images import JOBS, OPERATOR
+from node import SYSTEM, Node, running_node
+from space import Space
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """Return a cluster in which tunebench is installed: a new one, or that of KUBECONFIG."""
+    folder = tmp_path_factory.mktemp("node")
+    kubeconfig = os.environ.get("KUBECONFIG")
+    if kubeconfig:
+        # It has KubeRay, and finds the images by itself.
+        theirs = Node(Path(kubeconfig), folder)
+        install_chart(theirs)
+        yield theirs
+        return
+    with running_node(folder) as running:
+        for image in (OPERATOR, JOBS):
+            running.load_image(TOOLS / "images", image)
+        install_chart(running)
+        yield running
+
+
+@pytest.fixture
+def make_space(node: Node, tmp_path: Path) -> Callable[[str], Space]:
+    """Return a function that makes a namespace with a volume."""
+
+    def make(name: str) -> Space:
+        return Space(node, name, tmp_path / name)
+
+    return make
+
+
+def install_chart(node: Node) -> None:
+    """Install the chart, and wait for the operator."""
+    # Small, so that two trainings fit on a machine of two cores.
+    values = REPOSITORY / "tests" / "cluster" / "values.yaml"
+    node.helm(
+        *("upgrade", "--install", "tunebench", str(REPOSITORY / "charts" / "tunebench")),
+        *(f"--namespace={SYSTEM}", "--create-namespace", "--wait", "--timeout=3m"),
+        f"--values={values}",
+    )

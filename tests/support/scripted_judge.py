@@ -1,0 +1,97 @@
+"""A judge that follows a script, not an LLM: a server that counts the answers it sold."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_PROMPT_TOKENS, _REPLY_TOKENS = 100, 10
+
+
+class ScriptedJudge:
+    """Answers the same question always alike, after a delay, to whoever has the key."""
+
+    def __init__(self, key: str, delay_seconds: float) -> None:
+        """Begin with nothing sold."""
+        self.key = key
+        self.delay_seconds = delay_seconds
+        # Answers that reached whoever asked, by the digest of the question.
+        self.sold: Counter[str] = Counter()
+        self.refused = 0
+        self._lock = threading.Lock()
+
+    def count(self, question: str) -> None:
+        """Note an answer that was delivered."""
+        with self._lock:
+            self.sold[question] += 1
+
+    def count_refusal(self) -> None:
+        """Note a question without the key."""
+        with self._lock:
+            self.refused += 1
+
+
+@contextmanager
+def serving_judge(
+    address: str, key: str, delay_seconds: float = 0.0
+) -> Iterator[tuple[str, ScriptedJudge]]:
+    """Serve a judge while the block runs; yield its `apiBase` and what it counts."""
+    judge = ScriptedJudge(key, delay_seconds)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            """Answer one chat."""
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if self.headers["authorization"] != f"Bearer {judge.key}":
+                judge.count_refusal()
+                self._send(401, {"error": {"message": "no such key", "type": "auth", "code": None}})
+                return
+            question = sha256(json.dumps(body["messages"]).encode()).hexdigest()
+            time.sleep(judge.delay_seconds)
+            # Chance, but the same at each asking.
+            winner = int(question[0], 16) % 3
+            message = {"role": "assistant", "content": f"which_response_was_better: {winner}\n"}
+            usage = {
+                "prompt_tokens": _PROMPT_TOKENS,
+                "completion_tokens": _REPLY_TOKENS,
+                "total_tokens": _PROMPT_TOKENS + _REPLY_TOKENS,
+            }
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            self._send(
+                200,
+                {
+                    "id": question[:12],
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": body["model"],
+                    "choices": [choice],
+                    "usage": usage,
+                },
+            )
+            judge.count(question)
+
+        def _send(self, status: int, document: object) -> None:
+            text = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            """Keep standard error quiet."""
+
+    with ThreadingHTTPServer((address, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{address}:{server.server_port}/v1", judge
+        finally:
+            server.shutdown()
+            thread.join()
