@@ -148,10 +148,16 @@ format: install  ## Format the code and mend what can be mended.
 manifests: install  ## Write the CRD from the types, for kubectl and for the chart.
 	$(BIN)/python -m tunebench_operator.manifests
 
+# The lists of the images are parts of the whole one, with the same versions.
+COMPILE = $(UV) pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet
+COMPILE_PART = $(COMPILE) --constraints requirements/all.txt
+
 .PHONY: lock
-lock: $(UV_STAMP)  ## Resolve pyproject.toml into requirements/all.txt.
-	$(UV) pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes \
-	  --no-emit-index-url --no-header --quiet -o requirements/all.txt $(ARGS)
+lock: $(UV_STAMP)  ## Resolve pyproject.toml into requirements/.
+	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/all.txt $(ARGS)
+	$(COMPILE_PART) pyproject.toml --extra operator -o requirements/operator.txt
+	$(COMPILE_PART) pyproject.toml --extra jobs --extra sample -o requirements/jobs.txt
+	$(COMPILE_PART) --group build -o requirements/build.txt
 
 .PHONY: clean
 clean:  ## Remove what the tools cache; the environment and the runs stay.

@@ -49,7 +49,15 @@ def load_requirements() -> list[str]:
         *project["project"]["optional-dependencies"].values(),
         *project["dependency-groups"].values(),
     ]
-    return sorted({re.split(r"[^\w.-]", entry)[0] for group in groups for entry in group})
+    entries = [entry for group in groups for entry in group if isinstance(entry, str)]
+    return sorted({re.split(r"[^\w.-]", entry)[0] for entry in entries})
+
+
+def load_pinned(name: str) -> dict[str, str]:
+    """Return package -> version with its hashes and markers, of one list in requirements/."""
+    text = (REPOSITORY / "requirements" / name).read_text(encoding="utf-8")
+    entries = re.findall(r"^([\w.-]+)==((?:.*\\\n)+.*)", text, flags=re.MULTILINE)
+    return dict(entries)
 
 
 def test_no_setting_loosens_the_lock() -> None:
@@ -85,7 +93,7 @@ def test_no_paths_of_a_machine() -> None:
     assert found == {}
 
 
-@pytest.mark.parametrize("name", ["all.txt", "uv.txt"])
+@pytest.mark.parametrize("name", ["all.txt", "build.txt", "jobs.txt", "operator.txt", "uv.txt"])
 def test_pinned_requirements_name_no_index(name: str) -> None:
     """Everything is pinned by hash, and no address of an index is recorded."""
     text = (REPOSITORY / "requirements" / name).read_text(encoding="utf-8")
@@ -94,6 +102,24 @@ def test_pinned_requirements_name_no_index(name: str) -> None:
     assert "://" not in text
     assert "--index" not in text
     assert len(pinned) == len(re.findall(r"^\w", text, flags=re.MULTILINE)) > 0
+
+
+@pytest.mark.parametrize("name", ["build.txt", "jobs.txt", "operator.txt"])
+def test_images_have_the_tested_versions(name: str) -> None:
+    """What an image installs is what the tests ran with, to the byte."""
+    everything, part = load_pinned("all.txt"), load_pinned(name)
+
+    assert {package for package, pin in part.items() if everything.get(package) != pin} == set()
+    assert len(part) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"), [("jobs.txt", "kopf"), ("operator.txt", "torch"), ("operator.txt", "ray")]
+)
+def test_an_image_has_no_part_of_the_other(name: str, foreign: str) -> None:
+    """The operator computes nothing, and the jobs steer nothing."""
+    assert foreign not in load_pinned(name)
+    assert foreign in load_pinned("all.txt")
 
 
 def test_every_dependency_is_pinned() -> None:
