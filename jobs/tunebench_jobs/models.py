@@ -79,7 +79,8 @@ def check_folder(folder: Path, name: str) -> None:
     """Check that a folder holds a model that is safe to load.
 
     Raises:
-        InputError: A file is absent, weights are pickles only, or the model needs its own code.
+        InputError: A file is absent or not to be read, weights are pickles only, or the model
+            needs its own code.
     """
     if not (folder / "config.json").is_file():
         msg = (
@@ -94,8 +95,23 @@ def check_folder(folder: Path, name: str) -> None:
     if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         msg = f"base model `{name}` must have a tokenizer ({', '.join(_TOKENIZER_FILES)}), got none"
         raise InputError(msg, reason=_NOT_FOUND)
+    _check_readable(folder, name)
     for file in ("config.json", "tokenizer_config.json"):
         _check_no_code(folder / file, name)
+
+
+def _check_readable(folder: Path, name: str) -> None:
+    """Check that this user may read a model; what made it may have kept it to its own."""
+    files = (path for path in sorted(folder.iterdir()) if path.is_file())
+    closed = next(
+        (path for path in files if not os.access(path, os.R_OK, effective_ids=True)), None
+    )
+    if closed is not None:
+        msg = (
+            f"base model `{name}` must be readable by user {os.geteuid()}, got no right to read "
+            f"{closed}; give it with `chmod a+r`"
+        )
+        raise InputError(msg, reason=_UNUSABLE)
 
 
 def load_tokenizer(folder: Path) -> Any:

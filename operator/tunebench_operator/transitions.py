@@ -42,6 +42,9 @@ def _stage_transitions(before: StageStatus | None, after: StageStatus) -> Iterat
     if before is not None and (before.state, before.attempt, before.reason) == now:
         return
     if after.reason == reasons.RETRYING:
+        # Waiting for the next attempt, and then being ready for it, is one piece of news.
+        if before is not None and (before.reason, before.message) == (after.reason, after.message):
+            return
         yield Transition(WARNING, reasons.RETRYING, f"{after.name}: {after.message}")
     elif after.state in _TOLD:
         kind = WARNING if after.state == State.FAILED else NORMAL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from control_plane import TOOLS
@@ -34,13 +35,17 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 @pytest.fixture
-def make_space(node: Node, tmp_path: Path) -> Callable[[str], Space]:
-    """Return a function that makes a namespace with a volume."""
+def make_space(node: Node, tmp_path: Path) -> Iterator[Callable[[str], Space]]:
+    """Return a function that makes a namespace with a volume; they are gone after the test."""
+    made: list[Space] = []
 
     def make(name: str) -> Space:
-        return Space(node, name, tmp_path / name)
+        made.append(Space(node, f"{name}-{token_hex(3)}", tmp_path / name))
+        return made[-1]
 
-    return make
+    yield make
+    for space in made:
+        space.delete()
 
 
 def install_chart(node: Node) -> None:

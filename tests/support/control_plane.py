@@ -161,7 +161,12 @@ def _start_apiserver(folder: Path, etcd: str, outside: Outside, stack: ExitStack
     }
     if outside.kubelet_client:
         certificate, private = outside.kubelet_client
-        arguments |= {"kubelet-client-certificate": certificate, "kubelet-client-key": private}
+        arguments |= {
+            "kubelet-client-certificate": certificate,
+            "kubelet-client-key": private,
+            # A node's name is known to nobody here.
+            "kubelet-preferred-address-types": "InternalIP",
+        }
     start_program("kube-apiserver", arguments, folder, stack)
     certificate = folder / "certificates" / "apiserver.crt"
     poll(certificate.is_file, "the certificate of the API server")

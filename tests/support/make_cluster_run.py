@@ -21,6 +21,9 @@ def place_run(space: Space, name: str, *, tuning: dict[str, Any] | None = None, 
     for model in body["spec"]["models"]:
         model["tuning"] |= tuning or {}
     file.write_text(json.dumps(body), encoding="utf-8")
+    # Pods run as another user, and safetensors writes for its own alone.
+    for path in (space.folder / "in").rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     body["metadata"]["name"] = name
     dataset = body["spec"]["dataset"]
     for source in (dataset["train"], dataset["eval"], body["spec"]["baseline"]["completions"]):

@@ -64,6 +64,11 @@ class Space:
         """Run kubectl in the namespace."""
         return self.node.kubectl(f"--namespace={self.name}", *arguments, text=text, check=check)
 
+    def delete(self) -> None:
+        """Remove the namespace with all that is in it, and the volume."""
+        self.node.kubectl("delete", "namespace", self.name, "--timeout=120s")
+        self.node.kubectl("delete", "persistentvolume", self.name, "--wait=false")
+
     def load(self, run: str) -> dict[str, Any]:
         """Return a run as it is now."""
         found: dict[str, Any] = json.loads(self.kubectl("get", "brun", run, "--output=json"))

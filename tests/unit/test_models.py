@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,23 @@ def test_part_that_is_missing_is_named(folder: Path, missing: str, words: str) -
 
     with pytest.raises(InputError, match=words):
         check_folder(folder, "acme/model")
+
+
+def test_weights_of_somebody_else_are_named(folder: Path) -> None:
+    """A file that this user may not read is found before anything loads it."""
+    user, nobody = os.geteuid(), 65_534
+    # Not below pytest's folder, which is closed to others.
+    with tempfile.TemporaryDirectory() as place:
+        shared = Path(shutil.copytree(folder, place, dirs_exist_ok=True))
+        shared.chmod(0o755)
+        (shared / "model.safetensors").chmod(0o000)
+        if user == 0:
+            os.seteuid(nobody)
+        try:
+            with pytest.raises(InputError, match=r"model\.safetensors; give it with `chmod a\+r`"):
+                check_folder(shared, "acme/model")
+        finally:
+            os.seteuid(user)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "model.ckpt"])

@@ -145,6 +145,15 @@ def test_missing_builtin_folder_names_the_setting(tmp_path: Path) -> None:
         builtin_prompts_dir(tmp_path / "absent")
 
 
+def test_an_image_says_where_the_builtin_prompts_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TUNEBENCH_PROMPTS_DIR names the folder where no caller does."""
+    monkeypatch.setenv("TUNEBENCH_PROMPTS_DIR", str(tmp_path))
+
+    assert builtin_prompts_dir() == tmp_path
+
+
 def test_the_text_identifies_a_set(tmp_path: Path) -> None:
     """The hash follows the templates' text and neither file names nor the folder's."""
     first = make_set(tmp_path / "a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -56,13 +57,14 @@ def builtin_prompts_dir(directory: Path | None = None) -> Path:
     """Return the folder of the prompt sets that ship with tunebench.
 
     Args:
-        directory: Where the settings say it is; by default it lies beside the `jobs` folder.
+        directory: Where the caller says it is. By default TUNEBENCH_PROMPTS_DIR says it, as in
+            an image, and else it lies beside the `jobs` folder.
 
     Raises:
         InputError: There is no such folder, as in an installed wheel.
     """
     repository = Path(tunebench_jobs.__file__).resolve().parents[2]
-    found = directory or repository / "prompts"
+    found = directory or Path(os.environ.get("TUNEBENCH_PROMPTS_DIR") or repository / "prompts")
     if not found.is_dir():
         raise InputError(
             f"the folder of the built-in prompt sets must exist, got {found}; "
