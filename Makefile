@@ -152,6 +152,10 @@ manifests: install  ## Write the CRD from the types, for kubectl and for the cha
 COMPILE = $(UV) pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet
 COMPILE_PART = $(COMPILE) --constraints requirements/all.txt
 
+.PHONY: goldens
+goldens: install  ## Write the golden outputs anew from their inputs.
+	PYTHONPATH=tests/support $(BIN)/python tests/support/make_goldens.py
+
 .PHONY: lock
 lock: $(UV_STAMP)  ## Resolve pyproject.toml into requirements/.
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/all.txt $(ARGS)

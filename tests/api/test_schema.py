@@ -12,6 +12,7 @@ from kubernetes.client import CustomObjectsApi
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError
+from make_goldens import INPUTS, load_output
 from make_run import make_body
 
 from tunebench_api.crd import PLURAL
@@ -126,3 +127,51 @@ def test_spec_of_a_run_stays(client: DynamicClient) -> None:
 
     assert "`spec.seed` may not change" in refusals[0]
     assert "`spec.queue` may not change" in refusals[1]
+
+
+CHILDREN = [
+    pytest.param(each, id=f"{path.stem}/{each['kind']}/{each['metadata']['name']}")
+    for path in INPUTS
+    for each in load_output(path)
+]
+
+
+@pytest.fixture(scope="module")
+def bench(client: DynamicClient) -> None:
+    """Make the namespace that the golden children are in."""
+    spaces = client.resources.get(api_version="v1", kind="Namespace")
+    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
+    spaces.create(body={"metadata": {"name": "bench", "labels": restricted}})
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize("manifest", CHILDREN)
+def test_children_fit_their_schemas(client: DynamicClient, manifest: dict[str, Any]) -> None:
+    """Kubernetes and KubeRay know every field of every golden child, and refuse none."""
+    kind = client.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+
+    made = kind.create(
+        body=manifest,
+        namespace="bench",
+        query_params=[("dryRun", "All"), ("fieldValidation", "Strict")],
+    )
+
+    assert made.metadata.name == manifest["metadata"]["name"]
+
+
+@pytest.mark.usefixtures("bench")
+def test_unknown_fields_of_ray_jobs_are_noticed(client: DynamicClient) -> None:
+    """The check above can fail: a field that KubeRay does not have is refused."""
+    job = next(each.values[0] for each in CHILDREN if each.values[0]["kind"] == "RayJob")
+    wrong = {**job, "spec": {**job["spec"], "deletionRule": []}}
+    kind = client.resources.get(api_version="ray.io/v1", kind="RayJob")
+
+    with pytest.raises(DynamicApiError) as caught:
+        kind.create(
+            body=wrong,
+            namespace="bench",
+            query_params=[("dryRun", "All"), ("fieldValidation", "Strict")],
+        )
+
+    assert "strict decoding error: unknown field" in str(caught.value.body)
+    assert "spec.deletionRule" in str(caught.value.body)

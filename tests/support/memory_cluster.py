@@ -36,9 +36,10 @@ def make_cluster_run(**spec: Any) -> BenchmarkRun:
 class MemoryCluster:
     """One run and its objects; `step` is what the operator does."""
 
-    def __init__(self, run: BenchmarkRun) -> None:
+    def __init__(self, run: BenchmarkRun, storage_uri: str = STORAGE) -> None:
         """Begin with the run alone."""
         self.run = run
+        self._storage_uri = storage_uri
         self.installation = make_installation()
         self.objects: dict[tuple[str, str], Manifest] = {}
         # All that was ever applied, in order.
@@ -52,7 +53,7 @@ class MemoryCluster:
         objects = build_objects(self.objects.values())
         result = plan(self.run, build_observed(self.run, objects), now=self.now)
         for action in build_actions(
-            self.run, result, objects, self.installation, STORAGE, now=self.now
+            self.run, result, objects, self.installation, self._storage_uri, now=self.now
         ):
             self._carry_out(action)
         self.run = self.run.model_copy(update={"status": result.status})
@@ -62,7 +63,9 @@ class MemoryCluster:
         """Return what a step at this moment would write."""
         objects = build_objects(self.objects.values())
         result = plan(self.run, build_observed(self.run, objects), now=self.now)
-        return build_actions(self.run, result, objects, self.installation, STORAGE, now=self.now)
+        return build_actions(
+            self.run, result, objects, self.installation, self._storage_uri, now=self.now
+        )
 
     def list_work(self) -> list[Manifest]:
         """Return what does work, by name."""

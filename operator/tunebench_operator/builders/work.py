@@ -90,8 +90,10 @@ def build_train_job(
         "backoffLimit": 0,
         "submitterConfig": {"backoffLimit": 0},
         "preRunningDeadlineSeconds": installation.gang_timeout_seconds,
+        # The Ray cluster, and with it every GPU, goes as soon as the job has ended; the submitter
+        # stays with its log. `deletionStrategy.deletionRules` could keep the head, which nobody
+        # needs, and is refused where its feature gate is off, as it is by default before 1.6.
         "shutdownAfterJobFinishes": True,
-        # GPUs are free as soon as the job has ended.
         "ttlSecondsAfterFinished": 0,
         "submitterPodTemplate": build_submitter(run, child, installation, pool),
         "rayClusterSpec": _build_cluster(
