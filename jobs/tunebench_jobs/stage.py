@@ -24,6 +24,9 @@ from tunebench_jobs.files import build_file_digest, disk_errors, save_text
 
 logger = logging.getLogger(__name__)
 
+# Held by whoever works in an output folder.
+LOCK_FILE = ".lock"
+
 StageFunction = Callable[[Any, StageContext], Outcome]
 
 # Modules are imported by name when their stage runs, because torch alone takes seconds to import.
@@ -37,6 +40,7 @@ STAGES = {
     "control": ("tunebench_jobs.control", "run_control"),
     "judge": ("tunebench_jobs.judge.stage", "run_judge"),
     "score": ("tunebench_jobs.score.stage", "run_score"),
+    "cleanup": ("tunebench_jobs.cleanup", "run_cleanup"),
 }
 
 
@@ -115,6 +119,6 @@ def _build_success(outcome: Outcome, context: StageContext, started: str) -> Sta
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder alone; the lock goes with the process, however it ends."""
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK_FILE).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

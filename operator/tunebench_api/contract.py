@@ -51,6 +51,8 @@ class StageKind(StrEnum):
     CONTROL = "control"
     JUDGE = "judge"
     SCORE = "score"
+    # Not part of the flow: what is left to do for a run that is deleted.
+    CLEANUP = "cleanup"
 
 
 class Base(Wire):
@@ -200,6 +202,16 @@ class ScoreConfig(Wire):
     seed: int
 
 
+class CleanupConfig(Wire):
+    """Delete artefacts that a run has made and that nobody else uses."""
+
+    stage: Literal["cleanup"] = "cleanup"
+    # Folders of results, relative to the store.
+    outputs: tuple[str, ...]
+    # Results that are older were there before the run, and stay. RFC 3339.
+    since: str
+
+
 AnyStageConfig = (
     PreflightConfig
     | DataConfig
@@ -210,6 +222,7 @@ AnyStageConfig = (
     | ControlConfig
     | JudgeConfig
     | ScoreConfig
+    | CleanupConfig
 )
 StageConfig = Annotated[AnyStageConfig, Field(discriminator="stage")]
 

@@ -13,6 +13,7 @@ from tunebench_api.errors import Problem
 from tunebench_api.v1alpha1 import (
     BenchmarkRun,
     BenchmarkRunSpec,
+    Cleanup,
     DatasetSpec,
     DeepSpeed,
     Keep,
@@ -82,6 +83,8 @@ def _find_in_spec(spec: BenchmarkRunSpec, backend: Backend) -> Iterator[Problem]
         yield _refuse_value("spec.serving.keep", spec.serving.keep)
     if spec.queue and backend is Backend.LOCAL:
         yield Problem("spec.queue", "means something in a cluster only; remove it")
+    if spec.cleanup is not Cleanup.KEEP and backend is Backend.LOCAL:
+        yield Problem("spec.cleanup", "means something in a cluster only; remove it")
     if spec.storage:
         yield from _find_scheme("spec.storage.uri", spec.storage.uri, _STORES[backend])
 

@@ -5,7 +5,7 @@ Nothing is applied that is there already, so a plan that changes nothing writes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -78,23 +78,30 @@ def build_actions(  # noqa: PLR0913 - all that a cluster is made from
         *_build_deadline_endings(objects, installation, now),
     ]
     if desired:
-        reports = [name_of_report(name) for name in desired]
-        actions += [
-            Apply(manifest)
-            for manifest in build_access(run, reports)
-            if not _is_applied(manifest, objects.access.get(manifest["kind"]))
-        ]
+        actions += build_access_actions(run, desired, objects)
     for name, child in desired.items():
-        actions += _build_child(run, name, child, objects, installation, storage_uri)
+        actions += build_child_actions(run, name, child, objects, installation, storage_uri)
     return actions
 
 
-def build_removals(objects: Objects) -> list[Delete]:
-    """Build the removal of all work of a run that is to go."""
-    return [_delete(work) for work in objects.work.values()]
+def build_removal(work: Manifest) -> Delete:
+    """Build the removal of the very object that was observed."""
+    metadata = work["metadata"]
+    return Delete(
+        work["apiVersion"], work["kind"], metadata["namespace"], metadata["name"], metadata["uid"]
+    )
 
 
-def _build_child(  # noqa: PLR0913, PLR0917 - the child and all that it is built from
+def build_access_actions(
+    run: BenchmarkRun, children: Iterable[str], objects: Objects
+) -> Iterator[Apply]:
+    """Yield what is not there of the identity of children's pods."""
+    for manifest in build_access(run, [name_of_report(name) for name in children]):
+        if not _is_applied(manifest, objects.access.get(manifest["kind"])):
+            yield Apply(manifest)
+
+
+def build_child_actions(  # noqa: PLR0913, PLR0917 - the child and all that it is built from
     run: BenchmarkRun,
     name: str,
     child: Child,
@@ -121,7 +128,7 @@ def _build_endings(
         attempt = build_attempt(run, objects, name, number)
         if attempt.result is None and name not in desired:
             if work is not None:
-                yield _delete(work)
+                yield build_removal(work)
             yield End(config, _interrupted(now))
             continue
         if attempt.result is None or work is None:
@@ -134,7 +141,7 @@ def _build_endings(
             seconds=_LEAVE_SECONDS
         )
         if work["kind"] == "RayService" or (overdue and not has_ended(work)):
-            yield _delete(work)
+            yield build_removal(work)
 
 
 def find_deadline(objects: Objects, installation: Installation) -> datetime | None:
@@ -162,7 +169,7 @@ def _build_deadline_endings(
                 finished_at=now.isoformat(timespec="seconds"),
             ),
         )
-        yield _delete(objects.work[name])
+        yield build_removal(objects.work[name])
 
 
 def _list_deadlines(objects: Objects, installation: Installation) -> Iterator[tuple[str, datetime]]:
@@ -192,11 +199,4 @@ def _interrupted(now: datetime) -> StageResult:
         message="stopped, because it is not needed now",
         retryable=True,
         finished_at=now.isoformat(timespec="seconds"),
-    )
-
-
-def _delete(work: Manifest) -> Delete:
-    metadata = work["metadata"]
-    return Delete(
-        work["apiVersion"], work["kind"], metadata["namespace"], metadata["name"], metadata["uid"]
     )

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -158,7 +158,11 @@ class Cluster:
 
     def _delete(self, action: Delete) -> None:
         place = f"{action.namespace}/{action.name}"
-        with self._translated(action.api_version, action.kind, place, gone=True) as found:
+        with (
+            # With the kind went its objects.
+            suppress(KindMissingError),
+            self._translated(action.api_version, action.kind, place, gone=True) as found,
+        ):
             found.delete(
                 name=action.name,
                 namespace=action.namespace,

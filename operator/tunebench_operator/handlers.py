@@ -62,7 +62,8 @@ class Operator:
         self._cluster = cluster
         self._installation = installation
         self._namespace = namespace
-        self._runs: dict[Key, Manifest] = {}
+        # Runs that are being deleted.
+        self._departing: set[Key] = set()
         self._indexes: Mapping[str, Any] = {}
         self.health = Health(longest_silence=4 * _SWEEP_SECONDS)
         # Of the last sweep: runs of which the watches had not told all, and what was listed.
@@ -101,6 +102,7 @@ class Operator:
     async def _on_run(self, event: Any, namespace: str | None, name: str, **_: Any) -> None:
         key = (namespace or "", name)
         if event["type"] == "DELETED":
+            self._departing.discard(key)
             self._worklist.forget(key)
         else:
             self._worklist.wake(key)
@@ -109,6 +111,8 @@ class Operator:
         self._worklist.wake((namespace or "", labels[names.RUN_LABEL]))
 
     async def _index_run(self, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> Any:
+        if body["metadata"].get("deletionTimestamp"):
+            self._departing.add((namespace or "", name))
         return {(namespace or "", name): _trim(body)}
 
     def _build_child_index(self, resource: tuple[str, str, str]) -> Any:
@@ -129,8 +133,16 @@ class Operator:
         body, children = listed or (body, list(self._children_of(key)))
         if body is None:
             return None
-        step = await reconcile(body, children, self._installation, self._cluster)
+        others = self._others_of(key)
+        step = await reconcile(body, children, self._installation, self._cluster, others)
         return step.wake_at
+
+    def _others_of(self, key: Key) -> Iterator[Manifest]:
+        """Yield the other runs of a run that is being deleted; of any other, those that are."""
+        runs = self._indexes["runs"]
+        for other in runs if key in self._departing else self._departing:
+            if other != key:
+                yield from runs.get(other, ())
 
     def _children_of(self, key: Key) -> Iterator[Manifest]:
         for resource in _CHILDREN:

@@ -39,6 +39,9 @@ REPORT_PART = "report"
 WORK_PART = "work"
 ACCESS_PART = "access"
 
+# Of the child that deletes artefacts.
+CLEANUP_KEY = str(StageKind.CLEANUP)
+
 CONFIG_KEY = "stage.json"
 CONFIG_FOLDER = "/etc/tunebench"
 

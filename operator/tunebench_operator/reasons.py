@@ -25,6 +25,13 @@ PREEMPTED = "Preempted"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 NOT_ADMITTED = "NotAdmitted"
 
+# What happens to a run that is deleted.
+DELETING = "Deleting"
+ARTEFACTS_DELETED = "ArtefactsDeleted"
+ARTEFACTS_LEFT = "ArtefactsLeft"
+WORK_LEFT = "WorkLeft"
+WAITING_FOR_CLEANUP = "WaitingForCleanup"
+
 # What is wrong before any work can be done.
 INVALID_SPEC = "InvalidSpec"
 INSTALLATION_INCOMPLETE = "InstallationIncomplete"

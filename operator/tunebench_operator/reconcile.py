@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -13,19 +14,28 @@ from pydantic import ValidationError
 from tunebench_api.errors import InvalidRunError
 from tunebench_api.places import PVC_SCHEME, parse_claim
 from tunebench_api.unsupported import Backend
-from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus, Metadata
+from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus, ConditionStatus, Metadata
 from tunebench_api.validation import parse_run
 from tunebench_operator import names, reasons
-from tunebench_operator.actions import Action, build_actions, build_removals, find_deadline
+from tunebench_operator.actions import Action, Delete, build_actions, find_deadline
 from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.departure import (
+    Departure,
+    build_leaving,
+    find_departing,
+    plan_departure,
+)
 from tunebench_operator.errors import ClusterError, UserError
 from tunebench_operator.installation import Installation
 from tunebench_operator.observe import build_objects, build_observed
 from tunebench_operator.plan import plan
-from tunebench_operator.status import build_refusal
+from tunebench_operator.status import build_halt
 from tunebench_operator.transitions import build_transitions
 
 logger = logging.getLogger(__name__)
+
+# At whether artefacts have gone that a run must not use any more.
+_LOOK_AGAIN = timedelta(seconds=5)
 
 
 class Writer(Protocol):
@@ -56,9 +66,20 @@ class Step:
 
 
 async def reconcile(
-    body: Manifest, children: Sequence[Manifest], installation: Installation, cluster: Writer
+    body: Manifest,
+    children: Sequence[Manifest],
+    installation: Installation,
+    cluster: Writer,
+    others: Iterable[Manifest] = (),
 ) -> Step:
     """Drive one run one step towards its desired state.
+
+    Args:
+        body: The run.
+        children: All that belongs to it.
+        installation: What its children are built with.
+        cluster: Where they are written.
+        others: The other runs if this one is deleted; else at least those that are.
 
     Raises:
         ClusterError: The API server refused, or did not answer; another step will do the rest.
@@ -68,9 +89,9 @@ async def reconcile(
     told = _Told(metadata, _parse_status(body.get("status")), now, cluster)
     finalizers = body["metadata"].get("finalizers", ())
     if body["metadata"].get("deletionTimestamp"):
-        if names.FINALIZER in finalizers:
-            await _let_go(metadata, children, cluster)
-        return Step()
+        if names.FINALIZER not in finalizers:
+            return Step()
+        return await _let_go(body, children, others, installation, cluster)
     try:
         run = parse_run(body, Backend.KUBERNETES).model_copy(update={"status": told.before})
         storage_uri = find_storage(run, installation)
@@ -80,6 +101,10 @@ async def reconcile(
     if names.FINALIZER not in finalizers:
         await cluster.set_finalizer(metadata, present=True)
     objects = build_objects(children)
+    departing = None if objects.configs else find_departing(body, others)
+    if departing:
+        await told.wait(f"run {departing} is being deleted, and artefacts that both use with it")
+        return Step(now + _LOOK_AGAIN)
     result = plan(run, build_observed(run, objects), now=now)
     try:
         actions = build_actions(run, result, objects, installation, storage_uri, now=now)
@@ -116,8 +141,17 @@ class _Told:
 
     async def refuse(self, reason: str, message: str) -> None:
         """Say what somebody has to mend before the run can go on."""
+        await self._halt(ConditionStatus.FALSE, reason, message)
+
+    async def wait(self, message: str) -> None:
+        """Say what has to end before the run can begin."""
+        await self._halt(ConditionStatus.UNKNOWN, reasons.WAITING_FOR_CLEANUP, message)
+
+    async def _halt(self, status: ConditionStatus, reason: str, message: str) -> None:
         generation = self.metadata.generation
-        await self.report(build_refusal(generation, self.before, reason, message, self.now))
+        await self.report(
+            build_halt(generation, self.before, status, reason, message, now=self.now)
+        )
 
 
 def find_storage(run: BenchmarkRun, installation: Installation) -> str:
@@ -141,13 +175,47 @@ def find_storage(run: BenchmarkRun, installation: Installation) -> str:
     return uri
 
 
-async def _let_go(metadata: Metadata, children: Sequence[Manifest], cluster: Writer) -> None:
-    """Stop what runs, and let the run go once nothing does; the rest goes with its owner."""
-    removals = build_removals(build_objects(children))
-    for removal in removals:
-        await cluster.carry_out(removal)
-    if not removals:
+async def _let_go(
+    body: Manifest,
+    children: Sequence[Manifest],
+    others: Iterable[Manifest],
+    installation: Installation,
+    cluster: Writer,
+) -> Step:
+    """Stop what runs, keep or delete artefacts, and let the run go; the rest goes with its owner.
+
+    Raises:
+        ClusterError: The API server refused, or did not answer; it is asked again until it is time.
+    """
+    metadata, now = Metadata.from_wire(body["metadata"]), datetime.now(UTC)
+    storage_uri = _find_storage_of_any(body, installation)
+    departure = plan_departure(
+        body, build_objects(children), others, installation, storage_uri, now=now
+    )
+    try:
+        for action in departure.actions:
+            await cluster.carry_out(action)
+    except ClusterError as error:
+        stopping = any(isinstance(action, Delete) for action in departure.actions)
+        if not departure.finished and (stopping or not error.lasting):
+            raise
+        # Such as a namespace that goes, too: nothing can be made in it any more.
+        departure = Departure(finished=True, told=build_leaving(storage_uri, str(error)))
+    if departure.told is not None:
+        told = departure.told
+        with suppress(ClusterError):
+            await cluster.post_event(metadata, told.kind, told.reason, told.note)
+    if departure.finished:
         await cluster.set_finalizer(metadata, present=False)
+    return Step(departure.wake_at)
+
+
+def _find_storage_of_any(body: Manifest, installation: Installation) -> str | None:
+    """Return the artefact store of a run that may be invalid, and then has none."""
+    try:
+        return find_storage(parse_run(body, Backend.KUBERNETES), installation)
+    except (InvalidRunError, UserError):
+        return None
 
 
 def _parse_status(raw: Any) -> BenchmarkRunStatus | None:

@@ -64,14 +64,20 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
     )
 
 
-def build_refusal(
-    generation: int, earlier: BenchmarkRunStatus | None, reason: str, message: str, now: datetime
+def build_halt(  # noqa: PLR0913 - what a condition consists of
+    generation: int,
+    earlier: BenchmarkRunStatus | None,
+    status: ConditionStatus,
+    reason: str,
+    message: str,
+    *,
+    now: datetime,
 ) -> BenchmarkRunStatus:
-    """Build the status of a run that cannot go on until somebody acts; what it had stays."""
+    """Build the status of a run that cannot go on for now; what it had stays."""
     previous = earlier or BenchmarkRunStatus()
     draft = Condition(
         type=names.SUCCEEDED,
-        status=ConditionStatus.FALSE,
+        status=status,
         reason=reason,
         message=message[:MAX_MESSAGE],
         observed_generation=generation,

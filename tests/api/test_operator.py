@@ -236,3 +236,47 @@ def is_allowed(
     }
     api = kubernetes.client.AuthorizationV1Api(client.client)
     return bool(api.create_subject_access_review(body).status.allowed)
+
+
+async def test_deleted_artefacts_are_said(client: DynamicClient, namespace: str) -> None:
+    """With `cleanup: Delete` a Job deletes before the run goes, and an Event says how it went."""
+    create_run(client, namespace, cleanup="Delete")
+    kubelet = FakeKubelet(client, namespace)
+    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
+
+    def is_gone() -> bool:
+        try:
+            load_run(client, namespace)
+        except NotFoundError:
+            return True
+        return False
+
+    async with operating(namespace), background(kubelet.run()):
+        await eventually(lambda: bool(list_work(client, namespace, "data")), "some work")
+        await eventually(lambda: bool(find_reason(load_run(client, namespace))), "a status")
+        runs.delete(name="test", namespace=namespace)
+        await eventually(is_gone, "the run to go")
+
+    assert "cleanup" in kubelet.seen.values()
+    events = client.resources.get(api_version="events.k8s.io/v1", kind="Event")
+    told = [each["reason"] for each in events.get(namespace=namespace).to_dict()["items"]]
+    assert told.count("ArtefactsDeleted") == 1
+
+
+async def test_a_namespace_that_goes_is_not_held_up(client: DynamicClient) -> None:
+    """Nothing can be made in a namespace that is being deleted; its runs go all the same."""
+    spaces = client.resources.get(api_version="v1", kind="Namespace")
+    space = str(spaces.create(body={"metadata": {"generateName": "going-"}}).metadata.name)
+    create_run(client, space, cleanup="Delete")
+
+    def is_gone() -> bool:
+        try:
+            spaces.get(name=space)
+        except NotFoundError:
+            return True
+        return False
+
+    async with operating(space):
+        await eventually(lambda: bool(list_work(client, space, "data")), "some work")
+        spaces.delete(name=space)
+        await eventually(is_gone, "the namespace to go", seconds=90)

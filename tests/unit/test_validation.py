@@ -289,6 +289,7 @@ def test_unsupported_field(path: str, value: object, expected: str) -> None:
     ("path", "value"),
     [
         pytest.param("spec.queue", {"name": "team-a"}, id="queue"),
+        pytest.param("spec.cleanup", "Delete", id="cleanup"),
         pytest.param("spec.models.0.resources.pool", "h100", id="pool"),
     ],
 )

@@ -17,6 +17,7 @@ from tunebench_api.v1alpha1.data import (
 )
 from tunebench_api.v1alpha1.judging import (
     REFERENCE_JUDGE,
+    Cleanup,
     Control,
     GenerationSpec,
     JudgeSpec,
@@ -64,6 +65,7 @@ __all__ = [
     "BenchmarkRun",
     "BenchmarkRunSpec",
     "BenchmarkRunStatus",
+    "Cleanup",
     "Condition",
     "ConditionStatus",
     "Control",

@@ -130,6 +130,13 @@ class ServingSpec(Wire):
     keep: Keep = Field(default=Keep.NONE, description="What stays served. Absent: None.")
 
 
+class Cleanup(StrEnum):
+    """What becomes of a run's artefacts when the run is deleted."""
+
+    KEEP = "Keep"
+    DELETE = "Delete"
+
+
 class QueueSpec(Wire):
     """The Kueue queue that admits the work."""
 

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from tunebench_api.v1alpha1.data import BaselineSpec, DatasetSpec, PromptsSpec
 from tunebench_api.v1alpha1.judging import (
+    Cleanup,
     GenerationSpec,
     JudgeSpec,
     JudgingSpec,
@@ -90,6 +91,11 @@ class BenchmarkRunSpec(Wire):
     queue: QueueSpec | None = Field(default=None, description="Kueue queue. Absent: no queue.")
     storage: StorageSpec | None = Field(
         default=None, description="Artefact store. Absent: the installation's, or ./runs."
+    )
+    cleanup: Cleanup = Field(
+        default=Cleanup.KEEP,
+        description="What becomes of the run's artefacts when it is deleted. Delete: those that it "
+        "made itself and no other run uses go; verdicts stay. Absent: Keep.",
     )
     suspend: bool = Field(
         default=False, description="Stop what runs and start nothing; work done stays. Absent: no."

@@ -182,7 +182,8 @@ def _finish(
     run: BenchmarkRun, child: Child, api_version: str, kind: str, spec: Manifest
 ) -> Manifest:
     metadata = build_child_metadata(run, child, names.WORK_PART)
-    if run.spec.queue:
+    # Deleting must not wait for quota.
+    if run.spec.queue and child.kind is not StageKind.CLEANUP:
         # Kueue suspends it until there is quota.
         metadata["labels"][names.QUEUE_LABEL] = run.spec.queue.name
     return seal({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec})
