@@ -243,7 +243,9 @@ class Runtime(Wire):
     # Folder of the builtin prompt sets; absent: the installed ones.
     prompts_dir: str | None = None
     attempt: int = 1
+    # Of one worker; absent: whatever is there.
     cpus: int | None = None
+    gpus: int | None = None
 
 
 class StageDocument(Wire):

@@ -115,9 +115,14 @@ def _build_columns() -> list[Schema]:
         _build_column("Models", ".status.summary.models", "Models done and in all."),
         _build_column("Best", ".status.summary.best", "Variant with the highest win rate."),
         _build_column("Win-Rate", ".status.summary.winRate", "Its win rate in percent."),
-        _build_column("Judges", ".status.summary.judges", "Judges, by name.", priority=1),
-        _build_column("Message", f"{condition}.message", "The state in words.", priority=1),
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        _build_column("Judges", ".status.summary.judges", "Judges, by name.", priority=1),
+        _build_column(
+            "Agreement", ".status.summary.agreement", "Judges' agreement in percent.", priority=1
+        ),
+        _build_column("Cost", ".status.summary.costUSD", "Cost of judges in USD.", priority=1),
+        _build_column("Queue", ".spec.queue.name", "Kueue queue.", priority=1),
+        _build_column("Message", f"{condition}.message", "The state in words.", priority=1),
     ]
 
 

@@ -16,7 +16,7 @@ from tunebench_operator.builders.access import build_access
 from tunebench_operator.builders.documents import build_config, build_report
 from tunebench_operator.builders.metadata import Manifest, child_object_name
 from tunebench_operator.builders.work import build_work
-from tunebench_operator.diagnosis import describe_trouble
+from tunebench_operator.diagnosis import find_trouble, find_work_trouble
 from tunebench_operator.installation import Installation
 from tunebench_operator.observe import (
     Objects,
@@ -111,7 +111,7 @@ def build_child_actions(  # noqa: PLR0913, PLR0917 - the child and all that it i
 ) -> Iterator[Apply]:
     """Yield what of a child is not there; the config first, because it is the attempt."""
     if name not in objects.configs:
-        yield Apply(build_config(run, child, storage_uri))
+        yield Apply(build_config(run, child, installation, storage_uri))
     if name_of_report(name) not in objects.reports:
         yield Apply(build_report(run, child))
     if name not in objects.work:
@@ -134,7 +134,7 @@ def _build_endings(
         if attempt.result is None or work is None:
             continue
         reported = parse_report(objects.reports.get(name_of_report(name))).result
-        if find_written_end(config) is None and reported is None:
+        if find_written_end(config) is None and reported != attempt.result:
             # The object that says it may be gone when it is asked again.
             yield End(config, attempt.result)
         overdue = attempt.finished_at is None or now - attempt.finished_at > timedelta(
@@ -158,7 +158,8 @@ def _build_deadline_endings(
         if moment > now:
             continue
         seconds = installation.gang_timeout_seconds
-        detail = describe_trouble(objects.pods.get(name, ())) or "see the log of its Ray pods"
+        trouble = find_work_trouble(objects.work[name]) or find_trouble(objects.pods.get(name, ()))
+        detail = trouble.message if trouble else "see the log of its Ray pods"
         yield End(
             objects.configs[name],
             StageResult(

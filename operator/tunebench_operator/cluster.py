@@ -71,6 +71,20 @@ class Cluster:
         body = {**_identify(run), "status": dict(status)}
         await asyncio.to_thread(self._apply, body, subresource="status")
 
+    async def find_warning(self, manifest: Manifest) -> str:
+        """Return what the newest Warning says of an object; nothing if there is none.
+
+        Raises:
+            ClusterError: The API server refused, or did not answer.
+        """
+        metadata = manifest["metadata"]
+        selector = f"involvedObject.uid={metadata['uid']},type=Warning"
+        found = await asyncio.to_thread(
+            self._list, "v1", "Event", metadata["namespace"], None, selector
+        )
+        newest = max(found, key=lambda each: each.get("lastTimestamp") or "", default=None)
+        return str(newest.get("message", "")) if newest else ""
+
     async def set_finalizer(self, run: Metadata, *, present: bool) -> None:
         """Keep a run from going before its work has stopped, or let it go.
 
@@ -186,7 +200,12 @@ class Cluster:
             )
 
     def _list(
-        self, api_version: str, kind: str, namespace: str | None, selector: str | None
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None,
+        labels: str | None,
+        fields: str | None = None,
     ) -> list[Manifest]:
         items: list[Manifest] = []
         with self._translated(api_version, kind, namespace or "all namespaces") as found:
@@ -194,7 +213,8 @@ class Cluster:
             while True:
                 page = found.get(
                     namespace=namespace,
-                    label_selector=selector,
+                    label_selector=labels,
+                    field_selector=fields,
                     limit=_PAGE,
                     _continue=following,
                     _request_timeout=_TIMEOUT_SECONDS,

@@ -30,7 +30,7 @@ from tunebench_operator.actions import (
     build_removal,
 )
 from tunebench_operator.builders.metadata import Manifest, child_object_name
-from tunebench_operator.diagnosis import describe_trouble
+from tunebench_operator.diagnosis import find_trouble
 from tunebench_operator.graph import build_graph
 from tunebench_operator.installation import Installation
 from tunebench_operator.observe import Objects, build_attempt
@@ -165,7 +165,8 @@ def _give_up(
     if not wanted:
         return Departure(finished=True)
     pods = [pod for each in cleanups for pod in objects.pods.get(each["metadata"]["name"], ())]
-    why = describe_trouble(pods) or "deleting took too long"
+    trouble = find_trouble(pods)
+    why = trouble.message if trouble else "deleting took too long"
     actions = tuple(build_removal(each) for each in cleanups)
     return Departure(actions, finished=True, told=build_leaving(storage_uri, why))
 

@@ -21,6 +21,12 @@ class Quantities(Wire):
     cpu: str = "1"
     memory: str = "2Gi"
 
+    @property
+    def threads(self) -> int:
+        """How many threads the CPUs can keep busy; at least one."""
+        whole = int(self.cpu[:-1]) // 1000 if self.cpu.endswith("m") else int(float(self.cpu))
+        return max(1, whole)
+
 
 class NodePool(Wire):
     """Nodes of one kind, and what a training worker on them gets."""
@@ -32,8 +38,14 @@ class NodePool(Wire):
     tolerations: tuple[dict[str, Any], ...] = ()
     # Extended resource of one GPU; absent: CPU nodes.
     gpu_resource: str | None = None
-    gpus_per_worker: int = 0
+    # A worker computes on one GPU; more of them are more workers.
+    gpus_per_worker: int = Field(default=0, ge=0, le=1)
     worker: Quantities = Quantities(cpu="1", memory="6Gi")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one worker."""
+        return self.gpus_per_worker if self.gpu_resource else 0
 
 
 class Installation(Wire):

@@ -28,6 +28,8 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 KEY_ANNOTATION = f"{API_GROUP}/stage-key"
 DIGEST_ANNOTATION = f"{API_GROUP}/digest"
 ATTEMPT_ANNOTATION = f"{API_GROUP}/attempt"
+# GPUs that an attempt holds while it runs.
+GPUS_ANNOTATION = f"{API_GROUP}/gpus"
 # How an attempt ended that could not say it itself.
 ENDED_ANNOTATION = f"{API_GROUP}/ended"
 # Digest of what was applied, so that nothing is written twice.

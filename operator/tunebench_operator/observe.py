@@ -19,8 +19,13 @@ from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_operator import names, reasons
 from tunebench_operator.builders.metadata import Manifest
 from tunebench_operator.builders.work import build_endpoint
-from tunebench_operator.diagnosis import describe_trouble, find_death
-from tunebench_operator.observed import Attempt, Observed
+from tunebench_operator.diagnosis import (
+    build_refusal,
+    find_death,
+    find_trouble,
+    find_work_trouble,
+)
+from tunebench_operator.observed import Attempt, Observed, Trouble
 
 WORK_KINDS = ("Job", "RayJob", "RayService")
 # What Ray Serve says of an application that it has given up.
@@ -39,6 +44,8 @@ class Objects:
     access: Mapping[str, Manifest] = field(default_factory=dict)
     # By child.
     pods: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
+    # Why the API server takes no pod of a child, as the Job controller said.
+    refusals: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_objects(found: Iterable[Manifest]) -> Objects:
@@ -86,15 +93,57 @@ def build_attempt(run: BenchmarkRun, objects: Objects, name: str, number: int) -
     written = find_written_end(objects.configs[name])
     work = objects.work.get(name)
     pods = objects.pods.get(name, ())
-    result = written or report.result or find_end(work, pods)
+    result = written or _explain(report.result, pods) or find_end(work, pods)
     progress = report.progress
     if work is not None and work["kind"] == "RayService":
         endpoint = None if find_unready_since(work) else build_endpoint(run, name)
         progress = progress.model_copy(update={"endpoint": endpoint})
-    trouble = describe_trouble(pods)
-    if result is None and trouble:
-        progress = progress.model_copy(update={"message": trouble})
-    return Attempt(number, progress, result)
+    metadata = objects.configs[name]["metadata"]
+    created = metadata.get("creationTimestamp")
+    return Attempt(
+        number,
+        progress,
+        result,
+        None if result else _find_trouble(work, pods, objects.refusals.get(name)),
+        gpus=int(metadata["annotations"].get(names.GPUS_ANNOTATION, 0)),
+        created_at=datetime.fromisoformat(created) if created else None,
+    )
+
+
+def list_podless(objects: Objects, before: datetime) -> list[Manifest]:
+    """Return the Jobs that have stood without a pod since some time, and do not say why."""
+    return [
+        work
+        for name, work in objects.work.items()
+        if work["kind"] == "Job"
+        and not work["spec"].get("suspend")
+        and not has_ended(work)
+        and name not in objects.pods
+        and datetime.fromisoformat(work["metadata"]["creationTimestamp"]) <= before
+        and parse_report(objects.reports.get(name_of_report(name))) == Report()
+    ]
+
+
+def _find_trouble(
+    work: Manifest | None, pods: Iterable[Manifest], refusal: str | None
+) -> Trouble | None:
+    """Return what keeps an attempt from going on, if anything does."""
+    if work is None:
+        return None
+    if refusal:
+        return build_refusal(refusal)
+    return find_work_trouble(work) or find_trouble(pods)
+
+
+def _explain(result: StageResult | None, pods: Iterable[Manifest]) -> StageResult | None:
+    """Return a job's own word on its failure, with what it cannot know: who killed its worker."""
+    if result is None or result.state is not ResultState.FAILED or not result.retryable:
+        return result
+    death = find_death(pods)
+    if death is None or death.reason != reasons.OUT_OF_MEMORY:
+        return result
+    message = f"{death.message}; {result.message}"
+    return result.model_copy(update={"reason": death.reason, "message": message})
 
 
 def name_of_report(child: str) -> str:

@@ -13,12 +13,24 @@ from tunebench_operator import reasons
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What keeps work from going on: the word for machines, and a sentence with the remedy."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One child that was started for a stage; without a result it still runs."""
 
     number: int
     progress: Progress = field(default_factory=Progress)
     result: StageResult | None = None
+    trouble: Trouble | None = None
+    # GPUs that it holds, and since when.
+    gpus: int = 0
+    created_at: datetime | None = None
 
     @property
     def running(self) -> bool:
@@ -45,6 +57,15 @@ class Attempt:
         """When the child ended, if it has and said so."""
         text = self.result.finished_at if self.result else ""
         return datetime.fromisoformat(text) if text else None
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPUs times hours, once the attempt has ended; a result that was there before is free."""
+        if not (self.gpus and self.created_at and self.finished_at):
+            return 0.0
+        begun = self.result.started_at if self.result else ""
+        begin = max(self.created_at, datetime.fromisoformat(begun) if begun else self.created_at)
+        return self.gpus * max(0.0, (self.finished_at - begin).total_seconds()) / 3600
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ def plan(run: BenchmarkRun, observed: Observed, *, now: datetime) -> Plan:
     states = planner.decide()
     desired = () if run.spec.suspend else planner.build_desired(states)
     score = states.get(names.stage_key(StageKind.SCORE))
-    decisions = Decisions(run, graph, states, score, observed.previous, now)
+    hours = sum(each.gpu_hours for attempts in observed.attempts.values() for each in attempts)
+    decisions = Decisions(run, graph, states, score, observed.previous, now, hours)
     finished = all(state.state.ended for state in states.values()) and not desired
     wakes = [state.wake_at for state in states.values() if state.wake_at and state.wake_at > now]
     return Plan(desired, build_status(decisions), finished, min(wakes, default=None))

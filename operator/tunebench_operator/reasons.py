@@ -23,6 +23,13 @@ KILLED = "Killed"
 OUT_OF_MEMORY = "OutOfMemory"
 PREEMPTED = "Preempted"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
+
+# Why work that was started does not go on.
+UNSCHEDULABLE = "Unschedulable"
+MISSING_CLAIM = "MissingClaim"
+IMAGE_PULL_FAILED = "ImagePullFailed"
+CONTAINER_NOT_STARTED = "ContainerNotStarted"
+PODS_REFUSED = "PodsRefused"
 NOT_ADMITTED = "NotAdmitted"
 
 # What happens to a run that is deleted.

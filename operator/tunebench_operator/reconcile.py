@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from tunebench_operator.departure import (
 )
 from tunebench_operator.errors import ClusterError, UserError
 from tunebench_operator.installation import Installation
-from tunebench_operator.observe import build_objects, build_observed
+from tunebench_operator.observe import Objects, build_objects, build_observed, list_podless
 from tunebench_operator.plan import plan
 from tunebench_operator.status import build_halt
 from tunebench_operator.transitions import build_transitions
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # At whether artefacts have gone that a run must not use any more.
 _LOOK_AGAIN = timedelta(seconds=5)
+# A Job has its pod in a moment, unless that is refused.
+_POD_PATIENCE = timedelta(seconds=20)
 
 
 class Writer(Protocol):
@@ -47,6 +49,10 @@ class Writer(Protocol):
 
     async def apply_status(self, run: Metadata, status: Mapping[str, Any]) -> None:
         """Write a run's whole status."""
+        ...
+
+    async def find_warning(self, manifest: Manifest) -> str:
+        """Return what the newest Warning says of an object; nothing if there is none."""
         ...
 
     async def set_finalizer(self, run: Metadata, *, present: bool) -> None:
@@ -105,6 +111,7 @@ async def reconcile(
     if departing:
         await told.wait(f"run {departing} is being deleted, and artefacts that both use with it")
         return Step(now + _LOOK_AGAIN)
+    objects, asked_again = await _ask_for_refusals(objects, cluster, now)
     result = plan(run, build_observed(run, objects), now=now)
     try:
         actions = build_actions(run, result, objects, installation, storage_uri, now=now)
@@ -118,8 +125,26 @@ async def reconcile(
             await told.refuse(reasons.INSTALLATION_INCOMPLETE, str(error))
         raise
     await told.report(result.status)
-    wakes = (result.wake_at, find_deadline(objects, installation))
+    wakes = (result.wake_at, find_deadline(objects, installation), asked_again)
     return Step(min((moment for moment in wakes if moment and moment > now), default=None))
+
+
+async def _ask_for_refusals(
+    objects: Objects, cluster: Writer, now: datetime
+) -> tuple[Objects, datetime | None]:
+    """Ask why Jobs have no pod: only an Event says so, and nobody watches these.
+
+    Raises:
+        ClusterError: The API server refused, or did not answer.
+    """
+    refusals = {
+        job["metadata"]["name"]: warning
+        for job in list_podless(objects, now - _POD_PATIENCE)
+        for warning in [await cluster.find_warning(job)]
+        if warning
+    }
+    young = list_podless(objects, now)
+    return replace(objects, refusals=refusals), now + _POD_PATIENCE if young else None
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,10 @@ def decide_stage(
             node, State.SUCCEEDED, stored.reason, stored.message, number, result=stored
         )
     if last is not None and last.running:
-        return StageState(
-            node, State.RUNNING, reasons.RUNNING, last.progress.message, number, last.progress
-        )
+        reason, message = reasons.RUNNING, last.progress.message
+        if last.trouble is not None:
+            reason, message = last.trouble.reason, last.trouble.message
+        return StageState(node, State.RUNNING, reason, message, number, last.progress)
     if last is not None and last.succeeded and node.kind is not StageKind.SERVE:
         return _ended(node, State.SUCCEEDED, last)
     blocked = _decide_blocked(node, needed, number)

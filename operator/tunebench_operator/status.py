@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 from tunebench_api.contract import StageKind
 from tunebench_api.v1alpha1 import (
@@ -21,6 +23,7 @@ from tunebench_api.v1alpha1 import (
 from tunebench_operator import names, reasons
 from tunebench_operator.graph import Graph, Node, Variant
 from tunebench_operator.stage_state import StageState, State
+from tunebench_operator.status_size import fit_status
 
 MAX_MESSAGE = 1024
 
@@ -35,6 +38,8 @@ class Decisions:
     score: StageState | None
     previous: BenchmarkRunStatus | None
     now: datetime
+    # Of all attempts that have ended.
+    gpu_hours: float = 0.0
 
 
 def build_status(decisions: Decisions) -> BenchmarkRunStatus:
@@ -45,7 +50,7 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
     previous = decisions.previous
     models = tuple(_model_status(model.name, decisions) for model in decisions.run.spec.models)
     done = sum(model.stage == "Done" for model in models)
-    return BenchmarkRunStatus(
+    status = BenchmarkRunStatus(
         observed_generation=decisions.run.metadata.generation,
         conditions=_conditions(decisions),
         summary=Summary(
@@ -53,6 +58,9 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
             best=facts.get("best", ""),
             win_rate=facts.get("winRate", ""),
             judges=", ".join(judge.name for judge in decisions.run.spec.judges)[:256],
+            agreement=facts.get("agreement", ""),
+            cost_usd=_sum_cost(facts.get("judges", ())),
+            gpu_hours=_show_hours(decisions.gpu_hours),
         ),
         stages=tuple(_stage_status(state) for state in decisions.states.values()),
         models=models,
@@ -62,6 +70,7 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
         start_time=(previous and previous.start_time) or _rfc3339(decisions.now),
         completion_time=result.finished_at if result else "",
     )
+    return fit_status(status)
 
 
 def build_halt(  # noqa: PLR0913 - what a condition consists of
@@ -89,6 +98,19 @@ def build_halt(  # noqa: PLR0913 - what a condition consists of
     return previous.model_copy(
         update={"observed_generation": generation, "conditions": tuple(conditions.values())}
     )
+
+
+def _sum_cost(judges: Iterable[Mapping[str, Any]]) -> str:
+    """Return what the judges cost in all; nothing where no price is known."""
+    asked = [judge.get("costUSD", "") for judge in judges if judge.get("llm", True)]
+    known = [Decimal(cost) for cost in asked if cost]
+    if not known:
+        return ""
+    return f"{'≥ ' if len(known) < len(asked) else ''}{sum(known):.2f}"
+
+
+def _show_hours(hours: float) -> str:
+    return f"{hours:.2f}" if hours else ""
 
 
 def _stage_status(state: StageState) -> StageStatus:
@@ -210,9 +232,15 @@ def _summarise(decisions: Decisions) -> tuple[ConditionStatus, str, str]:
     if decisions.run.spec.suspend:
         message = "set `spec.suspend` to false to continue"
         return ConditionStatus.UNKNOWN, reasons.SUSPENDED, message
-    running = [state.node.key for state in states if state.state is State.RUNNING]
-    message = f"running {', '.join(running)}" if running else "nothing runs yet"
-    reason = reasons.RUNNING if running else reasons.PENDING
+    running = [state for state in states if state.state is State.RUNNING]
+    if not running:
+        return ConditionStatus.UNKNOWN, reasons.PENDING, "nothing runs yet"
+    message = f"running {', '.join(state.node.key for state in running)}"
+    stuck = [state for state in running if state.reason != reasons.RUNNING]
+    if stuck:
+        message = f"{stuck[0].node.key}: {stuck[0].message}"
+    # One that waits is no news while others go on.
+    reason = stuck[0].reason if len(stuck) == len(running) else reasons.RUNNING
     return ConditionStatus.UNKNOWN, reason, message
 
 

@@ -47,8 +47,10 @@ def _stage_transitions(before: StageStatus | None, after: StageStatus) -> Iterat
             return
         yield Transition(WARNING, reasons.RETRYING, f"{after.name}: {after.message}")
     elif after.state in _TOLD:
-        kind = WARNING if after.state == State.FAILED else NORMAL
-        reason = after.reason if after.state == State.FAILED else str(after.state)
+        troubled = after.state == State.RUNNING and after.reason != reasons.RUNNING
+        bad = troubled or after.state == State.FAILED
+        kind = WARNING if bad else NORMAL
+        reason = after.reason if bad else str(after.state)
         attempt = f" (attempt {after.attempt})" if after.attempt > 1 else ""
         yield Transition(kind, reason, f"{after.name}{attempt}: {after.message or after.state}")
 

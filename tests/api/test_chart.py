@@ -97,6 +97,7 @@ def test_the_operator_may_do_this_and_no_more(tmp_path: Path) -> None:
         "batch/jobs": "list watch create patch delete",
         "configmaps": "get list watch create patch",
         "coordination.k8s.io/leases": "get create update",
+        "events": "list",
         "events.k8s.io/events": "create",
         "networking.k8s.io/networkpolicies": "list watch create patch",
         "pods": "list watch",

@@ -41,8 +41,11 @@ class FakeKubelet:
         client: DynamicClient,
         namespace: str,
         may_end: Callable[[dict[str, Any]], bool] = lambda _: True,
+        *,
+        kinds: tuple[tuple[str, str], ...] = WORK,
     ) -> None:
-        """Begin with nothing seen."""
+        """Begin with nothing seen; `kinds` are those that the cluster knows."""
+        self._kinds = kinds
         self._client = client
         self._namespace = namespace
         self._may_end = may_end
@@ -58,7 +61,7 @@ class FakeKubelet:
 
     def step(self) -> None:
         """Let what runs succeed."""
-        for api_version, kind in WORK:
+        for api_version, kind in self._kinds:
             resource = self._client.resources.get(api_version=api_version, kind=kind)
             for each in resource.get(namespace=self._namespace).to_dict()["items"]:
                 metadata = each["metadata"]

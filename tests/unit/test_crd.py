@@ -229,6 +229,9 @@ def test_columns() -> None:
         "Best": (".status.summary.best", 0),
         "Win-Rate": (".status.summary.winRate", 0),
         "Judges": (".status.summary.judges", 1),
+        "Agreement": (".status.summary.agreement", 1),
+        "Cost": (".status.summary.costUSD", 1),
+        "Queue": (".spec.queue.name", 1),
         "Message": (f"{summary}.message", 1),
         "Age": (".metadata.creationTimestamp", 0),
     }

@@ -129,6 +129,17 @@ class Summary(Wire):
     best: ShortText = Field(default="", description="Variant with the highest win rate.")
     win_rate: ShortText = Field(default="", description="Its win rate, such as 40.7 ±3.9.")
     judges: ShortText = Field(default="", description="Judges, by name.")
+    agreement: ShortText = Field(
+        default="",
+        description="Share of comparisons on which two judges agree, in percent, over all pairs.",
+    )
+    cost_usd: ShortText = Field(
+        default="",
+        description="Cost of all judges, as LiteLLM reports it; ≥ where some is unknown.",
+    )
+    gpu_hours: ShortText = Field(
+        default="", description="GPUs times hours of all attempts that have ended."
+    )
 
 
 class BenchmarkRunStatus(Wire):

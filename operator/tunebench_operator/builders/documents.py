@@ -12,18 +12,27 @@ from tunebench_operator.builders.metadata import (
     child_object_name,
     seal,
 )
+from tunebench_operator.builders.work import count_gpus, find_child_pool
+from tunebench_operator.installation import Installation
 from tunebench_operator.plan import Child
 
 
-def build_config(run: BenchmarkRun, child: Child, storage_uri: str) -> Manifest:
-    """Build the ConfigMap with a child's stage document; it also says that the child exists."""
+def build_config(
+    run: BenchmarkRun, child: Child, installation: Installation, storage_uri: str
+) -> Manifest:
+    """Build the ConfigMap with a child's stage document; it also says that the child exists.
+
+    Raises:
+        UserError: The run names a pool that the installation lacks.
+    """
     metadata = build_child_metadata(run, child, names.CONFIG_PART)
     metadata["annotations"] = {
         names.KEY_ANNOTATION: child.key,
         names.DIGEST_ANNOTATION: child.digest,
         names.ATTEMPT_ANNOTATION: str(child.attempt),
+        names.GPUS_ANNOTATION: str(count_gpus(run, child, installation)),
     }
-    document = build_document(run, child, storage_uri)
+    document = build_document(run, child, installation, storage_uri)
     return seal(
         {
             "apiVersion": "v1",
@@ -41,8 +50,15 @@ def build_report(run: BenchmarkRun, child: Child) -> Manifest:
     return seal({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
 
 
-def build_document(run: BenchmarkRun, child: Child, storage_uri: str) -> StageDocument:
-    """Build what a child reads."""
+def build_document(
+    run: BenchmarkRun, child: Child, installation: Installation, storage_uri: str
+) -> StageDocument:
+    """Build what a child reads.
+
+    Raises:
+        UserError: The run names a pool that the installation lacks.
+    """
+    pool = find_child_pool(run, child, installation)
     report = names.report_name(child_object_name(run, child))
     runtime = Runtime(
         store=resolve_place(storage_uri),
@@ -51,5 +67,7 @@ def build_document(run: BenchmarkRun, child: Child, storage_uri: str) -> StageDo
         endpoint=child.endpoint,
         served_name=child.served_name,
         attempt=child.attempt,
+        cpus=(pool.worker if pool else installation.job).threads,
+        gpus=pool.gpus if pool else 0,
     )
     return StageDocument(config=child.config, runtime=runtime)

@@ -48,9 +48,9 @@ def build_pod(  # noqa: PLR0913 - each argument is a part of the pod
     main["imagePullPolicy"] = installation.image_pull_policy
     if command:
         main["command"] = list(command)
-    if pool and pool.gpu_resource and pool.gpus_per_worker:
+    if pool and pool.gpu_resource and pool.gpus:
         for kind in ("requests", "limits"):
-            main["resources"][kind][pool.gpu_resource] = str(pool.gpus_per_worker)
+            main["resources"][kind][pool.gpu_resource] = str(pool.gpus)
     spec: dict[str, Any] = {
         "serviceAccountName": access_name(run),
         "automountServiceAccountToken": True,

@@ -81,8 +81,7 @@ def build_train_job(
 ) -> Manifest:
     """Build the RayJob that fine-tunes one model: all workers at once, or none."""
     assert isinstance(child.config, TrainConfig)  # noqa: S101 - the planner builds it so
-    model = next(each for each in run.spec.models if child.key == f"train/{each.name}")
-    pool = _find_pool(installation, model)
+    pool = _find_pool(installation, _find_trained_model(run, child))
     spec: Manifest = {
         "entrypoint": " ".join(STAGE_COMMAND),
         "submissionMode": "K8sJobMode",
@@ -120,6 +119,32 @@ def build_serve_service(
         "rayClusterConfig": _build_cluster(run, child, installation, storage_uri, pool, workers=1),
     }
     return _finish(run, child, _RAY_API, "RayService", spec)
+
+
+def count_gpus(run: BenchmarkRun, child: Child, installation: Installation) -> int:
+    """Return the GPUs that a child holds while it runs.
+
+    Raises:
+        UserError: The run names a pool that the installation lacks.
+    """
+    pool = find_child_pool(run, child, installation)
+    if pool is None:
+        return 0
+    config = child.config
+    return pool.gpus * (config.tuning.workers if isinstance(config, TrainConfig) else 1)
+
+
+def find_child_pool(run: BenchmarkRun, child: Child, installation: Installation) -> NodePool | None:
+    """Return the nodes on which a child computes; none for a stage that needs no Ray.
+
+    Raises:
+        UserError: The run names a pool that the installation lacks.
+    """
+    if child.kind is StageKind.TRAIN:
+        return _find_pool(installation, _find_trained_model(run, child))
+    if child.kind is StageKind.SERVE:
+        return _find_pool(installation, _find_served_model(run, child))
+    return None
 
 
 def build_endpoint(run: BenchmarkRun, service: str) -> str:
@@ -199,6 +224,14 @@ def _find_pool(installation: Installation, model: ModelSpec) -> NodePool:
         )
         raise UserError(msg)
     return pool
+
+
+def _find_trained_model(run: BenchmarkRun, child: Child) -> ModelSpec:
+    return next(
+        model
+        for model in run.spec.models
+        if child.key == names.stage_key(StageKind.TRAIN, model.name)
+    )
 
 
 def _find_served_model(run: BenchmarkRun, child: Child) -> ModelSpec:
