@@ -17,6 +17,7 @@ from tunebench_jobs.score.leaderboard import build_variant_results
 from tunebench_jobs.score.markdown import NOTHING, format_rate
 from tunebench_jobs.score.outcomes import JudgedVariant, build_validity, list_levels
 from tunebench_jobs.score.results import (
+    Agreement,
     Baseline,
     JudgeResult,
     Method,
@@ -127,9 +128,18 @@ def build_summary(results: Results) -> dict[str, object]:
     return {
         "leaderboard": [build_row(row).to_wire() for row in results.variants],
         "judges": [build_judge_status(judge).to_wire() for judge in results.judges],
+        "agreement": format_agreement(results.agreement),
         "best": best.name if best else "",
         "winRate": format_rate(best.win_rate) if best else "",
     }
+
+
+def format_agreement(pairs: Sequence[Agreement]) -> str:
+    """Return how often two judges agree, over all comparisons of all pairs, in percent."""
+    comparisons = sum(pair.comparisons for pair in pairs)
+    if not comparisons:
+        return ""
+    return f"{sum(pair.raw_pct * pair.comparisons for pair in pairs) / comparisons:.1f}"
 
 
 def build_row(row: VariantResult) -> LeaderboardRow:

@@ -38,7 +38,12 @@ class Route:
         self._bounds.append((self.ranks, self.ranks + rank))
         return slice(*self._bounds[-1])
 
-    def choose(self, adapters: Sequence[int | None], dtype: Any = torch.float32) -> None:
+    def choose(
+        self,
+        adapters: Sequence[int | None],
+        dtype: Any = torch.float32,
+        device: Any = None,
+    ) -> None:
         """Set the adapter of every row; None is the base model."""
         chosen = set(adapters)
         self.mask, self.span = None, slice(0, 0)
@@ -49,7 +54,7 @@ class Route:
             self.span = slice(*self._bounds[only or 0])
             return
         self.span = slice(0, self.ranks)
-        self.mask = torch.zeros(len(adapters), 1, self.ranks, dtype=dtype)
+        self.mask = torch.zeros(len(adapters), 1, self.ranks, dtype=dtype, device=device)
         for row, adapter in enumerate(adapters):
             if adapter is not None:
                 self.mask[row, :, slice(*self._bounds[adapter])] = 1
@@ -151,9 +156,9 @@ def _get_rank(layer: Any, name: str) -> int:
 
 def _build_mixed(layer: Any, route: Route, spans: dict[str, slice]) -> MixedLinear:
     weight = layer.base_layer.weight
-    dtype = next(iter(layer.lora_A.values())).weight.dtype
-    down = torch.zeros(weight.shape[1], route.ranks, dtype=dtype, device=weight.device)
-    up = torch.zeros(route.ranks, weight.shape[0], dtype=dtype, device=weight.device)
+    # PEFT keeps adapters in float32 beside weights of another format; they compute together here.
+    down = weight.new_zeros(weight.shape[1], route.ranks)
+    up = weight.new_zeros(route.ranks, weight.shape[0])
     for name, span in spans.items():
         # An adapter may have fewer ranks here than elsewhere, or none: the rest stays zero.
         if rank := _get_rank(layer, name):

@@ -39,7 +39,7 @@ class Decoder:
         for index, (keys, values) in enumerate(known or ()):
             cache.update(keys, values, index)
         start = cache.get_seq_length()
-        self._route.choose([adapter])
+        self._route.choose([adapter], self._model.dtype, self._model.device)
         logits = self._compute(
             torch.tensor([ids[start:]]), torch.arange(start, len(ids))[None], cache
         )
@@ -52,7 +52,7 @@ class Decoder:
     def step(self, tokens: Sequence[int]) -> Any:
         """Append a token to each sequence and return the logits of the next ones."""
         cache = self._slots.begin_step()
-        self._route.choose(self._adapters)
+        self._route.choose(self._adapters, self._model.dtype, self._model.device)
         mask = self._slots.build_mask(self._model.dtype)
         logits = self._compute(
             torch.tensor(tokens)[:, None], self._slots.ends[:, None], cache, mask
@@ -69,15 +69,18 @@ class Decoder:
 
     def _compute(self, ids: Any, positions: Any, cache: Any, mask: Any = None) -> Any:
         """Return the logits behind the last of `ids`; without a mask, attention is causal."""
+        device = self._model.device
         with torch.inference_mode():
-            return self._model(
-                input_ids=ids,
+            logits = self._model(
+                input_ids=ids.to(device),
                 attention_mask=mask,
-                position_ids=positions,
+                position_ids=positions.to(device),
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
+            # Sampling is done on the CPU; there, this copies nothing.
+            return logits.float().cpu()
 
 
 def find_context_limit(model: Any) -> int:

@@ -35,6 +35,8 @@ class Model(BaseModel):
     batch_size: int
     seed: int
     threads: int
+    # Of the replica; 0: it computes on the CPU.
+    gpus: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,7 +81,8 @@ def build_deployment(model: Model) -> Any:
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=1.0,
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
-        ray_actor_options={"num_cpus": 1},
+        # Ray hides from an actor the GPUs that it has not asked for.
+        ray_actor_options={"num_cpus": 1, "num_gpus": model.gpus},
     )(serve.ingress()(ChatReplica))
     return deployment.bind(model.model_dump_json())
 
@@ -105,7 +108,9 @@ def load_service(model: Model) -> ChatService:
 
     torch.set_num_threads(model.threads)
     folder = Path(model.folder)
-    loaded = load_model(folder, torch.float32).eval()
+    # GPUs compute in bfloat16, as they trained; on a CPU it is slower than float32.
+    device, dtype = ("cuda", torch.bfloat16) if model.gpus else ("cpu", torch.float32)
+    loaded = load_model(folder, dtype).eval().to(device)
     limit, token_bytes = find_context_limit(loaded), count_token_bytes(loaded)
     adapted, route = load_adapters(loaded, [Path(path) for path in model.adapters.values()])
     replace_linears(adapted)

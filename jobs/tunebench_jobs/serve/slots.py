@@ -118,8 +118,9 @@ class Slots:
         """Make room for one more token of every sequence, and return the cache to step with."""
         self.used = max(self.lengths) + 1
         self._reserve(self.used)
-        self.rows = torch.arange(len(self.lengths))
-        self.ends = torch.tensor(self.lengths)
+        device = self._layers[0].keys.device
+        self.rows = torch.arange(len(self.lengths), device=device)
+        self.ends = torch.tensor(self.lengths, device=device)
         return Cache(layers=self._layers)
 
     def end_step(self) -> None:
@@ -128,8 +129,9 @@ class Slots:
 
     def build_mask(self, dtype: Any) -> Any:
         """Build the additive mask [sequences, 1, 1, used] that hides what lies behind each end."""
-        hidden = torch.arange(self.used) > self.ends[:, None]
-        mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -torch.inf)
+        hidden = torch.arange(self.used, device=self.ends.device) > self.ends[:, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+        mask.masked_fill_(hidden, -torch.inf)
         return mask[:, None, None, :]
 
     def _reserve(self, tokens: int) -> None:

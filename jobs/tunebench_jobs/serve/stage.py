@@ -94,6 +94,7 @@ def build_model(config: ServeConfig, context: StageContext) -> Model:
         batch_size=config.batch_size,
         seed=config.seed,
         threads=count_cpus(context.runtime.cpus),
+        gpus=context.runtime.gpus or 0,
     )
 
 

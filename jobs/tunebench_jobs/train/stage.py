@@ -81,7 +81,9 @@ def _fit(config: TrainConfig, context: StageContext) -> None:
         import ray  # noqa: PLC0415 - takes a second to import
         import ray.train  # noqa: PLC0415 - likewise
 
-        gpus = ray.cluster_resources().get("GPU", 0) >= workers
+        gpus = bool(context.runtime.gpus)
+        if context.runtime.gpus is None:
+            gpus = ray.cluster_resources().get("GPU", 0) >= workers
         scaling = ray.train.ScalingConfig(
             num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, "GPU": int(gpus)}
         )
