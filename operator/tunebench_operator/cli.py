@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
 
-from tunebench_api.errors import InvalidRunError
+from tunebench_api.errors import InvalidRunError, Problem, parse_problem
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
 from tunebench_operator import names, reasons
 from tunebench_operator.errors import UserError
@@ -25,11 +25,35 @@ from tunebench_operator.local.display import Display
 from tunebench_operator.local.runfile import load_run, load_source_digests
 from tunebench_operator.local.supervisor import Ending, drive
 from tunebench_operator.plan import plan
+from tunebench_operator.printing import (
+    failed_stages,
+    print_json,
+    print_problems,
+    print_results,
+    say,
+    say_failures,
+    stderr,
+    variants_without_verdicts,
+)
 from tunebench_operator.settings import load_settings
 
 EXIT_FAILED, EXIT_USER, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 
+
+class _Commands(TyperGroup):
+    """Says in JSON too, where that is asked for, what is wrong with a command line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except typer.TyperException as error:
+            print_problems([Problem("", error.format_message())], sys.argv[1:])
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Fine-tune open models, judge them against a baseline, and rank them.\n\n"
     "Exit codes: 0 done; 1 failed, may succeed when started again; 2 something in your files or "
     "environment must change; 3 done, but some models failed; 130 interrupted, start again to "
@@ -43,8 +67,6 @@ dataset_app = typer.Typer(help="Make datasets.", no_args_is_help=True)
 prompts_app = typer.Typer(help="Look at prompt sets.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(prompts_app, name="prompts")
-
-stderr = Console(stderr=True)
 
 
 class Output(StrEnum):
@@ -75,6 +97,25 @@ OutputOption = Annotated[
 ]
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the signature of a callback
+    if wanted:
+        try:
+            typer.echo(f"tunebench {version('tunebench')}")
+        except PackageNotFoundError:
+            typer.echo("tunebench, from a checkout that is not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    _version: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Do what stands before every command."""
+
+
 @app.command("run")
 def run_command(file: RunFile, store: Store = None, output: OutputOption = Output.TEXT) -> None:
     """Carry out a run on this machine, and print the leaderboard.
@@ -90,7 +131,7 @@ def run_command(file: RunFile, store: Store = None, output: OutputOption = Outpu
     cluster = LocalCluster(root, run.metadata.name, prompts_dir=settings.prompts_dir)
     with Display(stderr) as display:
         ending = drive(run, cluster, sources, display.show)
-    _print_results(ending.status, root, output)
+    print_results(ending.status, root, as_json=output is Output.JSON)
     raise typer.Exit(_explain(ending, run, root))
 
 
@@ -100,7 +141,7 @@ def validate_command(file: RunFile, output: OutputOption = Output.TEXT) -> None:
     run = load_run(file)
     load_source_digests(run, load_settings().prompts_dir)
     if output is Output.JSON:
-        _print_json({"valid": True, "name": run.metadata.name})
+        print_json({"valid": True, "name": run.metadata.name})
     else:
         typer.echo(f"{file}: BenchmarkRun {run.metadata.name} is valid")
 
@@ -115,7 +156,7 @@ def plan_command(file: RunFile, store: Store = None, output: OutputOption = Outp
     observed = LocalCluster.peek(root, run.metadata.name, sources)
     stages = plan(run, observed, now=datetime.now(UTC)).status.stages
     if output is Output.JSON:
-        _print_json({"stages": [stage.to_wire() for stage in stages]})
+        print_json({"stages": [stage.to_wire() for stage in stages]})
         return
     width = max(len(stage.name) for stage in stages)
     for stage in stages:
@@ -130,7 +171,7 @@ def results_command(
 ) -> None:
     """Print the leaderboard of a run."""
     root, status = _load_saved(name, store)
-    _print_results(status, root, output)
+    print_results(status, root, as_json=output is Output.JSON)
 
 
 @app.command("report")
@@ -172,7 +213,8 @@ def operator_command(
 
 @dataset_app.command("from-git")
 def from_git_command(  # noqa: PLR0913, PLR0917 - options of a command line
-    repository: Annotated[Path, typer.Argument(help="Path of a git repository.")],
+    # Text, because a path would lose a slash of an address.
+    repository: Annotated[str, typer.Argument(help="Path or clone address of a git repository.")],
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
     ref: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "HEAD",
     limit: Annotated[int, typer.Option(min=1, help="Newest commits to look at.")] = 1000,
@@ -183,7 +225,7 @@ def from_git_command(  # noqa: PLR0913, PLR0917 - options of a command line
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Turn the merge and squash commits of a repository into pull requests."""
-    arguments = ["--repository", str(repository), "--out", str(out), "--ref", ref]
+    arguments = ["--repository", repository, "--out", str(out), "--ref", ref]
     arguments += ["--limit", str(limit), "-o", output.value]
     _run_job_tool("dataset-from-git", [*arguments, *(["--human-answers"] if human_answers else [])])
 
@@ -201,18 +243,19 @@ def main() -> None:
     """Run the command line; mistakes of the user end with code 2 and no traceback."""
     try:
         app()
-    except (UserError, InvalidRunError) as error:
-        for line in str(error).splitlines():
-            stderr.print(f"error: {line}", style="red", markup=False, soft_wrap=True)
-        sys.exit(EXIT_USER)
+    except InvalidRunError as error:
+        _give_up(error.problems, EXIT_USER)
+    except UserError as error:
+        _give_up([parse_problem(str(error))], EXIT_USER)
     except OSError as error:
-        stderr.print(
-            f"error: {error}; finished work is kept, start again to continue",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
-        sys.exit(EXIT_FAILED)
+        _give_up([Problem("", f"{error}; finished work is kept, start again")], EXIT_FAILED)
+
+
+def _give_up(problems: Sequence[Problem], code: int) -> NoReturn:
+    for problem in problems:
+        say(f"error: {problem}", style="red")
+    print_problems(problems, sys.argv[1:])
+    sys.exit(code)
 
 
 def _store_of(run: BenchmarkRun | None, store: Path | None) -> Path:
@@ -235,21 +278,11 @@ def _load_saved(name: str, store: Path | None) -> tuple[Path, BenchmarkRunStatus
     return root, status
 
 
-def _print_results(status: BenchmarkRunStatus, root: Path, output: Output) -> None:
-    if output is Output.JSON:
-        _print_json(status.to_wire())
-    elif status.results:
-        typer.echo((root / status.results / "leaderboard.md").read_text(encoding="utf-8"))
-    else:
-        for model in status.models:
-            typer.echo(f"{model.name}: {model.stage} {model.reason} {model.message}")
-
-
 def _explain(ending: Ending, run: BenchmarkRun, root: Path) -> int:
     """Say how the run ended on standard error and return the exit code."""
     summary = next(each for each in ending.status.conditions if each.type == names.SUCCEEDED)
     if ending.interrupted and summary.status == "Unknown":
-        stderr.print("interrupted; finished work is kept, start again to continue", markup=False)
+        say("interrupted; finished work is kept, start again to continue")
         return EXIT_INTERRUPTED
     codes = {
         reasons.SUCCEEDED: 0,
@@ -257,24 +290,22 @@ def _explain(ending: Ending, run: BenchmarkRun, root: Path) -> int:
         reasons.SUSPENDED: 0,
     }
     code = codes.get(summary.reason)
-    stderr.print(f"{summary.reason}: {summary.message}", markup=False, soft_wrap=True)
     if code is None or code == EXIT_PARTIAL:
-        logs = root / "runs" / run.metadata.name / "children"
-        stderr.print(f"logs: {logs}/*/log.txt", markup=False, soft_wrap=True)
+        missing = ", ".join(variants_without_verdicts(ending.status))
+        say(f"{summary.reason}: no result for {missing if code else 'the run'}")
+        say_failures(ending.status, root / "runs" / run.metadata.name / "children")
+    else:
+        say(f"{summary.reason}: {summary.message}")
     return _failure_code(ending) if code is None else code
 
 
 def _failure_code(ending: Ending) -> int:
     """Return 2 when what failed can only be mended by the user."""
-    failed = [stage for stage in ending.status.stages if stage.state == "Failed"]
-    return EXIT_FAILED if any(stage.retryable for stage in failed) else EXIT_USER
+    retryable = any(stage.retryable for stage in failed_stages(ending.status))
+    return EXIT_FAILED if retryable else EXIT_USER
 
 
 def _run_job_tool(tool: str, arguments: Sequence[str]) -> NoReturn:
     command = [sys.executable, "-m", "tunebench_jobs", tool, *arguments]
     done = subprocess.run(command, check=False)  # noqa: S603 - our own interpreter and module
     raise typer.Exit(done.returncode)
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,6 +26,10 @@ from tunebench_operator.stage_state import StageState, State
 from tunebench_operator.status_size import fit_status
 
 MAX_MESSAGE = 1024
+# Of these, the stages that failed share what the names of the variants leave over.
+MAX_SUMMARY = 800
+# There is one of these stages, and it says all that it finds.
+_MAX_PREFLIGHT = 4000
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,12 @@ def _show_hours(hours: float) -> str:
 
 def _stage_status(state: StageState) -> StageStatus:
     shown = State.PENDING if state.state is State.READY else state.state
+    limit = _MAX_PREFLIGHT if state.node.kind is StageKind.PREFLIGHT else MAX_MESSAGE
     return StageStatus(
         name=state.node.key,
         state=shown,
         reason=state.reason,
-        message=state.message[:MAX_MESSAGE],
+        message=state.message[:limit],
         attempt=state.attempt,
         retryable=bool(state.result and state.result.retryable),
         digest=state.node.digest,
@@ -218,17 +223,16 @@ def _summarise(decisions: Decisions) -> tuple[ConditionStatus, str, str]:
     states = list(decisions.states.values())
     score = decisions.score
     failed = [state for state in states if state.state is State.FAILED]
-    first = f"{failed[0].node.key}: {failed[0].message}" if failed else ""
     if score and score.state is State.SUCCEEDED:
         missing = _variants_without_row(decisions)
         if missing:
-            message = f"no result for {', '.join(missing)}; {first}"
+            message = f"no result for {', '.join(missing)}; {_name_failures(failed)}"
             return ConditionStatus.TRUE, reasons.PARTIALLY_SUCCEEDED, message
         return ConditionStatus.TRUE, reasons.SUCCEEDED, score.message
     if all(state.state.ended for state in states) and score and failed:
         models = {state.node.model for state in failed}
         reason = reasons.ALL_MODELS_FAILED if None not in models else failed[0].reason
-        return ConditionStatus.FALSE, reason, first
+        return ConditionStatus.FALSE, reason, _name_failures(failed)
     if decisions.run.spec.suspend:
         message = "set `spec.suspend` to false to continue"
         return ConditionStatus.UNKNOWN, reasons.SUSPENDED, message
@@ -242,6 +246,15 @@ def _summarise(decisions: Decisions) -> tuple[ConditionStatus, str, str]:
     # One that waits is no news while others go on.
     reason = stuck[0].reason if len(stuck) == len(running) else reasons.RUNNING
     return ConditionStatus.UNKNOWN, reason, message
+
+
+def _name_failures(failed: Sequence[StageState]) -> str:
+    """Return every failed stage with what it says, cut so that each has its share of room."""
+    share = MAX_SUMMARY // max(len(failed), 1)
+    lines = (f"{state.node.key}: {state.message}" for state in failed)
+    return "; ".join(
+        line if len(line) <= share else f"{line[: max(share - 1, 0)]}…" for line in lines
+    )
 
 
 def _variants_without_row(decisions: Decisions) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,34 @@ def test_text_says_why_commits_were_dropped(
     assert "2 of 3 commits kept" in said
     assert "1 dropped: NoDescription (no title that says something)" in said
     assert not any(row.pr.answers for row in load_rows(out, "uri"))
+
+
+def test_an_address_is_cloned_as_it_was_written(tmp_path: Path) -> None:
+    """The command line keeps both slashes of an address, and what it says is one JSON document."""
+    out = tmp_path / "prs.jsonl"
+    command = [sys.executable, "-m", "tunebench_operator", "dataset", "from-git"]
+    done = subprocess.run(
+        [*command, f"file://{make_shop(tmp_path)}", "--out", str(out), "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["commits_kept"] == 2
+    assert out.exists()
+
+
+def test_a_mistake_is_a_json_document_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A program that reads standard output learns what must change."""
+    code = main(["--repository", str(tmp_path), "--out", str(tmp_path / "prs.csv"), "-o", "json"])
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+
+    assert code == 2
+    assert problem["field"] == "--out"
+    assert "must end in .jsonl" in problem["message"]
 
 
 def test_wrong_repository_ends_with_code_2(

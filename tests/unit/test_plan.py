@@ -49,7 +49,7 @@ class World:
         self.status = result.status
         return result
 
-    def end(
+    def end(  # noqa: PLR0913 - one call, each argument a way to end
         self,
         name: str,
         *,
@@ -57,13 +57,14 @@ class World:
         reason: str = "Succeeded",
         retryable: bool = False,
         stored: bool = True,
+        message: str = "",
     ) -> None:
         """Let a child end."""
         child = self.children.pop(name)
         result = StageResult(
             state=state,
             reason=reason,
-            message=f"{child.key} ended",
+            message=message or f"{child.key} ended",
             retryable=retryable,
             finished_at=self.now.isoformat(),
         )
@@ -190,6 +191,30 @@ def test_a_failed_model_does_not_fail_the_run() -> None:
     assert [variant.name for variant in score.variants] == [
         "good-untuned", "good", "bad-untuned", "null control"
     ]  # fmt: skip
+
+
+def test_every_failure_is_named_in_the_summary() -> None:
+    """With many models failed, the condition names each stage, however long its message."""
+    count = 12
+    world = World(
+        make_run(models=models(*(f"m{number}" for number in range(count)), base="acme/one"))
+    )
+    message = "out of luck " * 50
+    for _ in range(200):
+        result = world.step()
+        if result.finished:
+            break
+        world.answer()
+        for name in world.workers():
+            if world.children[name].kind is StageKind.TRAIN:
+                world.end(name, state=ResultState.FAILED, reason="Boom", message=message)
+            else:
+                world.end(name)
+    said = next(each for each in result.status.conditions if each.type == "Succeeded").message
+
+    assert reason_of(result) == reasons.PARTIALLY_SUCCEEDED
+    assert all(f"train/m{number}: out of luck" in said for number in range(count))
+    assert len(said) <= 1024
 
 
 def test_a_retryable_failure_is_tried_again_after_a_delay() -> None:

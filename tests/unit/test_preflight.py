@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,14 @@ def test_prompts_check_of_a_broken_set_ends_with_code_2(
 
     assert check_main([str(tmp_path)]) == 2
     assert "`headline`" in caplog.text
+
+
+def test_prompts_check_prints_a_mistake_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -o json a program learns what must change."""
+    code = check_main([str(tmp_path / "absent"), "-o", "json"])
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+
+    assert code == 2
+    assert "must be a folder" in problem["message"]

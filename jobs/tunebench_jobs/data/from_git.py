@@ -6,11 +6,13 @@ import argparse
 import json
 import logging
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.data.git_pulls import DROP_MEANINGS
 from tunebench_jobs.data.git_source import GitPulls, load_git_pulls
@@ -31,6 +33,9 @@ def main(arguments: Sequence[str]) -> int:
         summary = _write(options)
     except JobError as error:
         logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
+        if options.output == "json":
+            document = build_problem_document([parse_problem(str(error))])
+            sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
         return error.exit_code
     text = json.dumps(summary, indent=1) if options.output == "json" else _build_text(summary)
     sys.stdout.write(f"{text}\n")
@@ -57,13 +62,14 @@ def _write(options: argparse.Namespace) -> dict[str, Any]:
     if out.suffix != ".jsonl":
         msg = f"`--out` must end in .jsonl, got `{out}`"
         raise InputError(msg)
-    found = load_git_pulls(
-        options.repository,
-        ref=options.ref,
-        limit=options.limit,
-        human_answers=options.human_answers,
-        clones=None,
-    )
+    with tempfile.TemporaryDirectory(prefix="tunebench-") as clones:
+        found = load_git_pulls(
+            options.repository,
+            ref=options.ref,
+            limit=options.limit,
+            human_answers=options.human_answers,
+            clones=Path(clones),
+        )
     rows, unanswered = build_rows(found, human_answers=options.human_answers)
     with disk_errors(out.parent):
         save_text(out, dump_jsonl(rows))
@@ -94,7 +100,9 @@ def _build_text(summary: dict[str, Any]) -> str:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tunebench dataset from-git", description=__doc__)
-    parser.add_argument("--repository", required=True, help="path of a git repository")
+    parser.add_argument(
+        "--repository", required=True, help="path or clone address of a git repository"
+    )
     parser.add_argument("--ref", default="HEAD", help="branch, tag or commit")
     parser.add_argument("--limit", type=_parse_limit, default=1000, help="newest commits to read")
     parser.add_argument("--out", type=Path, required=True, help="JSONL file to write")

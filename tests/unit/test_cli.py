@@ -1,0 +1,143 @@
+"""The command line: what programs read, and what people read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from make_run import make_body
+
+from tunebench_api.errors import Problem, parse_problem
+from tunebench_api.v1alpha1 import BenchmarkRunStatus, StageStatus
+from tunebench_operator import cli
+from tunebench_operator.printing import print_results, say_failures, wants_json
+
+HALF_FAILED = BenchmarkRunStatus(
+    stages=(
+        StageStatus(
+            name="train/a", state="Failed", reason="LossNotFinite", message="lower the rate"
+        ),
+        StageStatus(
+            name="train/b", state="Failed", reason="StoreFull", message="free space", attempt=3
+        ),
+        StageStatus(name="judge/b", state="Skipped", reason="UpstreamFailed", message="train/b"),
+    )
+)
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    monkeypatch.setattr("sys.argv", ["tunebench", *arguments])
+    with pytest.raises(SystemExit) as ending:
+        cli.main()
+    return int(ending.value.code or 0)
+
+
+def write_run(folder: Path, **spec: object) -> str:
+    """Write a run file, in which JSON is YAML too."""
+    file = folder / "run.yaml"
+    file.write_text(json.dumps(make_body(**spec)))
+    return str(file)
+
+
+def test_the_version_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reports a problem can say which version has it."""
+    code = run_main(monkeypatch, "--version")
+
+    assert code == 0
+    assert capsys.readouterr().out.startswith("tunebench ")
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "plan", "results"])
+def test_problems_are_one_json_document(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    """With -o json every problem comes with its field; people read the same beside it."""
+    file = write_run(tmp_path, parallelism=0, retries="x")
+    store = [] if command == "validate" else ["--store", str(tmp_path / "store")]
+    code = run_main(monkeypatch, command, file, "-o", "json", *store)
+    said = capsys.readouterr()
+    problems = json.loads(said.out)["problems"]
+
+    assert code == 2
+    assert [problem["field"] for problem in problems] == ["spec.parallelism", "spec.retries"]
+    assert all(problem["message"] in said.err for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("report", "absent", "-o", "json"), id="absent run"),
+        pytest.param(("validate", "absent.yaml", "-ojson"), id="absent file"),
+        pytest.param(("validate", "--output", "json"), id="absent argument"),
+        pytest.param(("run", "x.yaml", "--fast", "-o", "json"), id="unknown option"),
+        pytest.param(("dataset", "from-git", "x", "-o", "json"), id="absent option"),
+        pytest.param(("rum", "x.yaml", "-o", "json"), id="unknown command"),
+    ],
+)
+def test_a_wrong_command_line_is_a_json_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    """Whatever is wrong, a program that asked for JSON gets it, and people get words."""
+    code = run_main(monkeypatch, *arguments)
+    said = capsys.readouterr()
+    (problem,) = json.loads(said.out)["problems"]
+
+    assert code == 2
+    assert problem["message"]
+    assert said.err
+
+
+def test_json_is_asked_for_by_its_option_alone() -> None:
+    """A file called json is not a wish."""
+    assert wants_json(["run", "x", "-o", "json"])
+    assert not wants_json(["run", "json", "-o", "text"])
+
+
+def test_every_failed_stage_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two that failed are two lines with reason, remedy and log; what was skipped has none."""
+    say_failures(HALF_FAILED, Path("children"))
+    said = capsys.readouterr().err
+
+    assert "train/a failed: LossNotFinite: lower the rate" in said
+    assert "train/b failed: StoreFull: free space" in said
+    assert said.count("log.txt") == 2
+    assert "judge/b" not in said
+
+
+def test_a_run_that_failed_lists_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
+    """The status as JSON says which stages failed, line by line, with the fields they name."""
+    stage = StageStatus(
+        name="preflight",
+        state="Failed",
+        reason="SeveralProblems",
+        message="`spec.judges[a].secretRef` must be set\nthe moon must be full",
+    )
+    print_results(BenchmarkRunStatus(stages=(stage,)), Path(), as_json=True)
+    problems = json.loads(capsys.readouterr().out)["problems"]
+
+    assert [problem["field"] for problem in problems] == ["spec.judges[a].secretRef", ""]
+    assert {problem["stage"] for problem in problems} == {"preflight"}
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        pytest.param("`spec.seed` must be 1", "spec.seed", id="field"),
+        pytest.param("`--out` must end in .jsonl", "--out", id="option"),
+        pytest.param("`run.yaml` must be a file", "", id="file"),
+        pytest.param("all is lost", "", id="none"),
+    ],
+)
+def test_a_message_names_its_field(text: str, field: str) -> None:
+    """What was built from a field and a message comes apart again."""
+    problem = parse_problem(text)
+
+    assert (problem.field, str(problem)) == (field, text)
+    assert parse_problem(str(Problem("spec.x", "is gone"))) == Problem("spec.x", "is gone")
