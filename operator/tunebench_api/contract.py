@@ -189,6 +189,8 @@ class ScoreConfig(Wire):
     """Turn verdicts into win rates with intervals, and write the report."""
 
     stage: Literal["score"] = "score"
+    # Raise it when the same verdicts give another report; no other stage is done anew then.
+    revision: int = 2
     run: str
     data: str
     baseline: str

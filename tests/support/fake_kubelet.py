@@ -86,7 +86,7 @@ class FakeKubelet:
             )
             return
         stage = metadata["labels"][names.STAGE_LABEL]
-        summary = {"best": "one", "winRate": "40.0 ±10.0", "leaderboard": LEADERBOARD}
+        summary = {"best": "one", "winRate": "40.0 (30.0-50.0)", "leaderboard": LEADERBOARD}
         result = StageResult(
             state=ResultState.SUCCEEDED,
             reason="Succeeded",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +209,7 @@ def test_all_verdicts_missing_is_no_zero() -> None:
 
     assert row.win_rate is row.tie_adjusted is None
     assert (row.bounds.lo, row.bounds.hi) == (0, 100)
-    assert "| m | n/a | n/a | n/a | n/a | 24 | 48 |" in render_markdown(results)
+    assert "| m | n/a | n/a | n/a | 24 | 48 |" in render_markdown(results)
     assert build_summary(results)["best"] == ""
 
 
@@ -310,8 +311,8 @@ def test_one_pull_request_has_no_interval() -> None:
     tasks = make_tasks(1)
     results = score(tasks, [LLM], make_variant("m", tasks, [LLM], always(Winner.MODEL)))
 
-    assert "| m | n/a | 100.0 ±n/a | n/a |" in render_markdown(results)
-    assert build_summary(results)["winRate"] == "100.0 ±n/a"
+    assert "| m | n/a | 100.0 (no interval) |" in render_markdown(results)
+    assert build_summary(results)["winRate"] == "100.0 (no interval)"
     assert any("One pull request" in note for note in results.notes)
 
 
@@ -339,6 +340,47 @@ def test_a_constant_answer_may_beat_an_unreadable_baseline() -> None:
 
     assert results.warnings == ()
     assert results.baseline.validity.invalid_pct == 100
+
+
+@pytest.mark.parametrize("text", ["no: no: no", ""])
+def test_the_self_control_is_even_though_the_baseline_cannot_be_read(text: str) -> None:
+    """A broken answer stands on both sides there, so only the judge can make it uneven."""
+    tasks = make_tasks(8)
+    broken = {
+        task.id: Completion(task=task.id, completion=text, finish_reason="stored")
+        for task in tasks[:9]
+    }
+    own = make_variant(
+        "self-control", tasks, [LLM], always(Winner.TIE), completions=broken, control=Control.SELF
+    )
+    unasked = [
+        row.model_copy(update={"key": None, "winner": Winner.BASELINE})
+        if row.task in broken and not text
+        else row
+        for row in own.verdicts
+    ]
+    results = score(tasks, [LLM], replace(own, verdicts=unasked))
+    rate = only(results).tie_adjusted
+
+    assert rate is not None
+    assert rate.pct == 50
+    assert results.warnings == ()
+
+
+def test_an_interval_is_shown_by_its_ends() -> None:
+    """Intervals are seldom symmetric, so both ends stand there, in narrow columns too."""
+    tasks = make_tasks(8)
+    rule: Rule = lambda number, *_: Winner.MODEL if number < 2 else Winner.BASELINE  # noqa: E731 - as short as it can be
+    results = score(tasks, [LLM], make_variant("m", tasks, [LLM], rule))
+    rate = only(results).win_rate
+    assert rate is not None
+    assert rate.lo is not None
+    assert rate.hi is not None
+
+    assert rate.hi - rate.pct != pytest.approx(rate.pct - rate.lo)
+    assert f"| {rate.pct:.1f} ({rate.lo:.1f} to {rate.hi:.1f}) |" in render_markdown(results)
+    assert build_summary(results)["winRate"] == f"{rate.pct:.1f} ({rate.lo:.1f}-{rate.hi:.1f})"
+    assert "±" not in render_markdown(results)
 
 
 def test_controls_never_win_the_table() -> None:

@@ -11,9 +11,13 @@ from tunebench_jobs.score.judges import NOT_AN_LLM
 from tunebench_jobs.score.results import JudgeResult, Rate, Results, Validity, VariantResult
 
 NOTHING = "n/a"
+NO_INTERVAL = "no interval"
 _MAX_CELL = 300
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
-_EXPECTED = {Control.NULL: "must lose", Control.SELF: "must come out even"}
+_EXPECTED = {
+    Control.NULL: "must lose",
+    Control.SELF: "must come out even: 50, tie-adjusted",
+}
 
 
 def render_markdown(results: Results) -> str:
@@ -36,19 +40,28 @@ def render_markdown(results: Results) -> str:
 
 
 def format_rate(rate: Rate | None) -> str:
-    """Return a rate with half the width of its interval, such as `40.7 ±3.9`."""
-    if rate is None:
-        return NOTHING
-    if rate.lo is None or rate.hi is None:
-        return f"{rate.pct:.1f} ±{NOTHING}"
-    return f"{rate.pct:.1f} ±{(rate.hi - rate.lo) / 2:.1f}"
+    """Return a rate with its interval, such as `40.7 (36.8 to 44.6)`."""
+    return NOTHING if rate is None else f"{rate.pct:.1f} ({format_interval(rate)})"
+
+
+def format_compact_rate(rate: Rate | None) -> str:
+    """Return a rate with its interval where columns are narrow, such as `40.7 (36.8-44.6)`."""
+    return format_rate(rate).replace(" to ", "-")
 
 
 def format_interval(rate: Rate | None) -> str:
-    """Return the ends of an interval, such as `36.8 to 44.6`."""
+    """Return the ends of an interval, such as `36.8 to 44.6`; few pull requests have none."""
     if rate is None or rate.lo is None or rate.hi is None:
-        return NOTHING
+        return NO_INTERVAL
     return f"{rate.lo:.1f} to {rate.hi:.1f}"
+
+
+def _format_change(delta: Rate | None) -> str:
+    if delta is None:
+        return NOTHING
+    if delta.lo is None or delta.hi is None:
+        return f"{delta.pct:+.1f} ({NO_INTERVAL})"
+    return f"{delta.pct:+.1f} ({delta.lo:+.1f} to {delta.hi:+.1f})"
 
 
 def name_judge(judge: JudgeResult) -> str:
@@ -67,7 +80,8 @@ def _render_intro(results: Results) -> Iterator[str]:
     yield (
         "A win rate is the share of comparisons that the judges give to the model, averaged over "
         "the tools; a tie is no win. The tie-adjusted rate counts a tie as half. A completion that "
-        "cannot be read as an answer is lost. ± is half of the 95% interval."
+        "cannot be read as an answer is lost, except in the self control, where both sides are the "
+        "same. Parentheses hold 95% intervals."
     )
     if any(not judge.llm for judge in panel):
         yield ""
@@ -89,18 +103,16 @@ def _render_ranking(results: Results) -> Iterator[str]:
             "model",
             "size [B]",
             f"better than {_escape(results.baseline.name)} rate [%]",
-            "95% interval",
             "tie-adjusted [%]",
             "tasks",
             "missing verdicts",
         ],
-        "lrrrrrr",
+        "lrrrrr",
         [
             [
                 _escape(row.name),
                 row.size_billions or NOTHING,
                 format_rate(row.win_rate),
-                format_interval(row.win_rate),
                 format_rate(row.tie_adjusted),
                 str(row.tasks),
                 str(row.missing),
@@ -123,16 +135,14 @@ def _render_impact(results: Results) -> Iterator[str]:
             "un-tuned [%]",
             "fine-tuned [%]",
             "change [points]",
-            "95% interval of the change",
         ],
-        "lrrrr",
+        "lrrr",
         [
             [
                 _escape(row.name),
                 format_rate(by_name[row.untuned or ""].win_rate),
                 format_rate(row.win_rate),
-                NOTHING if row.delta is None else f"{row.delta.pct:+.1f}",
-                format_interval(row.delta),
+                _format_change(row.delta),
             ]
             for row in rows
         ],
@@ -275,16 +285,14 @@ def _render_controls(results: Results) -> Iterator[str]:
             "control",
             "expected",
             f"better than {_escape(results.baseline.name)} rate [%]",
-            "95% interval",
             "tie-adjusted [%]",
         ],
-        "llrrr",
+        "llrr",
         [
             [
                 _escape(row.name),
                 _EXPECTED[row.control] if row.control else NOTHING,
                 format_rate(row.win_rate),
-                format_interval(row.win_rate),
                 format_rate(row.tie_adjusted),
             ]
             for row in rows

@@ -40,7 +40,8 @@ class Outcomes:
     """A variant's points by judge, task and order: 1 won, 1/2 tied, 0 lost, NaN missing."""
 
     points: Floats
-    # Completions that can be read; the others are lost, whatever a judge says.
+    # Completions that can be read; the others are lost, whatever a judge says. Of the self
+    # control, all.
     readable: NDArray[np.bool_]
 
     @property
@@ -97,6 +98,9 @@ def build_outcomes(
     """
     rows = {(row.judge, row.task, row.order): row for row in variant.verdicts}
     points = np.full((len(judges), len(tasks), len(_ORDERS)), np.nan)
+    # The self control tests the judge, whose word counts there even on what cannot be read: the
+    # baseline's broken answers are on both sides.
+    own = variant.control is Control.SELF
     for place in np.ndindex(points.shape):
         key = (judges[place[0]], tasks[place[1]].id, _ORDERS[place[2]])
         if key not in rows:
@@ -107,10 +111,13 @@ def build_outcomes(
             )
             raise InputError(msg, reason="BrokenVerdicts")
         winner = rows[key].winner
+        # Against itself, an empty completion that no judge was asked about is no loss.
+        if own and rows[key].key is None:
+            winner = Winner.TIE
         if winner is not None:
             points[place] = _POINTS[winner]
     levels = list_levels(tasks, variant.completions)
-    return Outcomes(points, readable=np.array([level != "invalid" for level in levels]))
+    return Outcomes(points, readable=np.array([own or level != "invalid" for level in levels]))
 
 
 def list_levels(tasks: Sequence[Task], completions: Sequence[Completion]) -> list[str]:

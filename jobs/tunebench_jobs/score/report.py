@@ -14,7 +14,7 @@ from tunebench_jobs.score.judges import (
     build_warnings,
 )
 from tunebench_jobs.score.leaderboard import build_variant_results
-from tunebench_jobs.score.markdown import NOTHING, format_rate
+from tunebench_jobs.score.markdown import NOTHING, format_compact_rate
 from tunebench_jobs.score.outcomes import JudgedVariant, build_validity, list_levels
 from tunebench_jobs.score.results import (
     Agreement,
@@ -130,7 +130,7 @@ def build_summary(results: Results) -> dict[str, object]:
         "judges": [build_judge_status(judge).to_wire() for judge in results.judges],
         "agreement": format_agreement(results.agreement),
         "best": best.name if best else "",
-        "winRate": format_rate(best.win_rate) if best else "",
+        "winRate": format_compact_rate(best.win_rate) if best else "",
     }
 
 

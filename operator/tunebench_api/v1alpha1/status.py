@@ -127,7 +127,7 @@ class Summary(Wire):
 
     models: ShortText = Field(default="", description="Models done and in all, such as 1/2.")
     best: ShortText = Field(default="", description="Variant with the highest win rate.")
-    win_rate: ShortText = Field(default="", description="Its win rate, such as 40.7 ±3.9.")
+    win_rate: ShortText = Field(default="", description="Its win rate, such as 40.7 (36.8-44.6).")
     judges: ShortText = Field(default="", description="Judges, by name.")
     agreement: ShortText = Field(
         default="",
