@@ -77,6 +77,8 @@ def test_files_become_examples_and_tasks(tmp_path: Path) -> None:
     task = load_tasks(tmp_path)[0]
 
     assert outcome.summary["examples"] == dict.fromkeys(sorted(TOOLS), 2)
+    assert "asks for 100 pull requests, got 1" in outcome.summary["warnings"][0]
+    assert outcome.summary["warnings"][0] in outcome.message
     assert (example["pr"], example["tool"]) == ("acme/shop#1", "Describe")
     assert example["answer"] == ANSWERS["Describe"]
     assert "+a = 1" in example["user"]

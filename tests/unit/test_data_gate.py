@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_pulls import make_pull
 
+from tunebench_api.errors import parse_problem
+from tunebench_api.v1alpha1 import DatasetSpec
 from tunebench_jobs.data.gate import (
     build_patch_digest,
     check_contamination,
@@ -17,6 +19,7 @@ from tunebench_jobs.data.gate import (
 )
 from tunebench_jobs.data.human import Origin, build_human_answer
 from tunebench_jobs.data.load import Row
+from tunebench_jobs.data.manifest import Prepared, build_warnings
 from tunebench_jobs.data.split import split_newest
 from tunebench_jobs.errors import InputError
 
@@ -24,6 +27,32 @@ from tunebench_jobs.errors import InputError
 def make_data_row(number: int, place: str = "", **columns: Any) -> Row:
     """Return a row that came from line `number` of a file."""
     return Row(make_pull(number, **columns), place or f"prs.jsonl:{number}")
+
+
+@pytest.mark.parametrize(
+    ("limit", "per_tool", "fields"),
+    [
+        pytest.param(None, 2, [], id="as many as asked for"),
+        pytest.param(1, 1, [], id="more than asked for"),
+        pytest.param(4, 2, ["spec.dataset.train.limit"], id="few to train on"),
+        pytest.param(None, 3, ["spec.dataset.eval.perTool"], id="few to judge"),
+    ],
+)
+def test_fewer_pull_requests_than_asked_for_are_a_warning(
+    limit: int | None, per_tool: int, fields: list[str]
+) -> None:
+    """A reader learns that the numbers rest on less than the run says."""
+    dataset = DatasetSpec.from_wire(
+        {
+            "train": {"uri": "t.jsonl", **({"limit": limit} if limit else {})},
+            "eval": {"uri": "e.jsonl", "perTool": per_tool},
+        }
+    )
+    rows = [make_data_row(number) for number in range(5)]
+    warnings = build_warnings(dataset, Prepared((), rows[:3], rows[3:], []))
+
+    assert [parse_problem(each).field for each in warnings] == fields
+    assert all("got 2" in each or "got 3" in each for each in warnings)
 
 
 def make_files(patch: str, path: str = "a.py") -> list[dict[str, str]]:

@@ -109,13 +109,14 @@ def make_variant(  # noqa: PLR0913 - most tests need few of them
     return JudgedVariant(scored, texts, rows, control)
 
 
-def score(
+def score(  # noqa: PLR0913 - most tests need few of them
     tasks: Sequence[Task],
     judges: Sequence[JudgeSpec],
     *variants: JudgedVariant,
     teacher_family: str | None = None,
     failed: tuple[FailedModel, ...] = (),
     unreadable_baseline: bool = False,
+    shortfalls: Sequence[str] = (),
 ) -> Results:
     """Score with few resamples."""
     config = ScoreConfig(
@@ -138,7 +139,16 @@ def score(
         Completion(task=task.id, completion=texts[task.tool], finish_reason="stored")
         for task in tasks
     ]
-    return build_results(config, tasks, variants, baseline, inputs={}, prompts={}, versions={})
+    return build_results(
+        config,
+        tasks,
+        variants,
+        baseline,
+        inputs={},
+        prompts={},
+        versions={},
+        shortfalls=shortfalls,
+    )
 
 
 def always(winner: Winner | None) -> Rule:
@@ -381,6 +391,16 @@ def test_an_interval_is_shown_by_its_ends() -> None:
     assert f"| {rate.pct:.1f} ({rate.lo:.1f} to {rate.hi:.1f}) |" in render_markdown(results)
     assert build_summary(results)["winRate"] == f"{rate.pct:.1f} ({rate.lo:.1f}-{rate.hi:.1f})"
     assert "±" not in render_markdown(results)
+
+
+def test_what_the_data_stage_warned_of_is_in_the_report() -> None:
+    """Fewer tasks than asked for are no secret of a log file."""
+    tasks = make_tasks(2)
+    variant = make_variant("m", tasks, [LLM], always(Winner.TIE))
+    results = score(tasks, [LLM], variant, shortfalls=["`perTool` asks for 100, got 2"])
+
+    assert results.warnings[0].reason == "FewerPullRequests"
+    assert "- `perTool` asks for 100, got 2" in render_markdown(results)
 
 
 def test_controls_never_win_the_table() -> None:

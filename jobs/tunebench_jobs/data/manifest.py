@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunebench_api.contract import DataConfig
-from tunebench_api.v1alpha1 import Answers
+from tunebench_api.v1alpha1 import Answers, DatasetSpec
 from tunebench_jobs.data.git_pulls import DROP_MEANINGS
 from tunebench_jobs.data.human import build_human_answer
 from tunebench_jobs.data.load import Row
@@ -52,6 +52,7 @@ def build_manifest(
         "sources": [{"set": source.dataset, **source.facts} for source in prepared.sources],
         "steps": _build_steps(prepared),
         **_build_counts(config, prepared),
+        "warnings": build_warnings(config.dataset, prepared),
         "files": files,
         "dropped": [_build_row(drop) for drop in prepared.dropped],
         "missing_references": [_build_row(drop) for drop in prepared.missing_references],
@@ -60,7 +61,22 @@ def build_manifest(
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def build_summary(prompts: ConfiguredPrompts, prepared: Prepared) -> dict[str, Any]:
+def build_warnings(dataset: DatasetSpec, prepared: Prepared) -> list[str]:
+    """Say where the sources have fewer pull requests than the run asks for."""
+    wanted = (
+        ("spec.dataset.train.limit", dataset.train.limit, len(prepared.train_rows), "train on"),
+        ("spec.dataset.eval.perTool", dataset.eval.per_tool, len(prepared.eval_rows), "judge"),
+    )
+    return [
+        f"`{field}` asks for {asked} pull requests, got {there} to {purpose}; all of them are used"
+        for field, asked, there, purpose in wanted
+        if asked is not None and there < asked
+    ]
+
+
+def build_summary(
+    prompts: ConfiguredPrompts, prepared: Prepared, warnings: Sequence[str]
+) -> dict[str, Any]:
     """Build the small counts for the status and the report."""
     commits = {
         source.dataset: {
@@ -80,6 +96,7 @@ def build_summary(prompts: ConfiguredPrompts, prepared: Prepared) -> dict[str, A
         "commits": {dataset: counts for dataset, counts in commits.items() if counts},
         "prompts": prompts.prompt_set.name,
         "prompts_sha256": prompts.prompt_set.sha256,
+        "warnings": list(warnings),
     }
 
 

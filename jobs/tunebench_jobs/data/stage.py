@@ -10,7 +10,13 @@ from tunebench_api.v1alpha1 import Answers, Tool
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.data.gate import check_contamination, check_unique, find_shared
 from tunebench_jobs.data.load import Row
-from tunebench_jobs.data.manifest import Prepared, build_manifest, build_summary, count_reasons
+from tunebench_jobs.data.manifest import (
+    Prepared,
+    build_manifest,
+    build_summary,
+    build_warnings,
+    count_reasons,
+)
 from tunebench_jobs.data.render import (
     DroppedRow,
     Renderer,
@@ -57,10 +63,12 @@ def run_data(config: DataConfig, context: StageContext) -> Outcome:
     save_text(context.output / EVAL_FILE, dump_jsonl(prepared.tasks))
     files = {name: build_file_digest(context.output / name) for name in (TRAIN_FILE, EVAL_FILE)}
     save_text(context.output / MANIFEST_FILE, build_manifest(config, prompts, prepared, files))
+    warnings = build_warnings(config.dataset, prepared)
+    counts = f"{len(prepared.examples)} training examples, {len(prepared.tasks)} tasks"
     return Outcome(
-        message=f"{len(prepared.examples)} training examples, {len(prepared.tasks)} tasks",
+        message="; ".join([counts, *warnings]),
         artefacts=(TRAIN_FILE, EVAL_FILE, MANIFEST_FILE),
-        summary=build_summary(prompts, prepared),
+        summary=build_summary(prompts, prepared, warnings),
     )
 
 

@@ -24,6 +24,7 @@ from tunebench_jobs.score.results import (
     Rate,
     Results,
     VariantResult,
+    Warned,
 )
 from tunebench_jobs.score.statistics import CONFIDENCE, MIN_CLUSTERS_RATE
 
@@ -55,6 +56,7 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
     inputs: Mapping[str, str],
     prompts: Mapping[str, str],
     versions: Mapping[str, str],
+    shortfalls: Sequence[str] = (),
 ) -> Results:
     """Build everything that is reported; pure."""
     rows = build_variant_results(config, tasks, variants)
@@ -77,7 +79,10 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
         judges=tuple(judges),
         agreement=agreement,
         failed=config.failed,
-        warnings=tuple(build_warnings(config, shown, rows, agreement)),
+        warnings=(
+            *(Warned(reason="FewerPullRequests", message=each) for each in shortfalls),
+            *build_warnings(config, shown, rows, agreement),
+        ),
         notes=tuple(build_notes(config, tasks, judges)),
         inputs=inputs,
         prompts=prompts,

@@ -47,6 +47,7 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
         inputs=digest_inputs(config, context),
         prompts=load_prompts(config, context),
         versions=list_versions(),
+        shortfalls=load_shortfalls(config, context),
     )
     text = results.model_dump_json(by_alias=True, indent=1)
     save_text(context.output / RESULTS_FILE, text + "\n")
@@ -138,6 +139,12 @@ def load_prompts(config: ScoreConfig, context: StageContext) -> dict[str, str]:
                 "sha256": str(result.summary["prompts_sha256"]),
             }
     return {}
+
+
+def load_shortfalls(config: ScoreConfig, context: StageContext) -> list[str]:
+    """Return what the data stage warned of."""
+    result = load_result(context.path(config.data))
+    return [str(each) for each in result.summary.get("warnings", ())] if result else []
 
 
 def list_versions() -> dict[str, str]:
