@@ -3,38 +3,94 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
 
+import httpx
+
+from tunebench_api.advice import is_pinned
 from tunebench_api.contract import PreflightConfig, Progress
+from tunebench_api.errors import parse_problem
 from tunebench_api.v1alpha1 import REFERENCE_JUDGE, TEMPLATE_BASELINE, BaselineSpec, JudgeSpec
 from tunebench_jobs.context import Outcome, StageContext
-from tunebench_jobs.errors import InputError
+from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.llm import build_endpoint, load_litellm
 from tunebench_jobs.prompt_source import find_prompts, parse_variables
 
+_SERVER_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+# What a gateway says when nothing answers behind it.
+_NOTHING_BEHIND = frozenset({502, 503, 504})
+
+
+class Asked(NamedTuple):
+    """A model behind LiteLLM, and its place in the run."""
+
+    field: str
+    spec: JudgeSpec | BaselineSpec
+
 
 def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
-    """Check prompts, credentials and base models, the cheapest first.
+    """Check prompts, credentials, servers and base models, the cheapest first.
 
     Raises:
-        InputError: Names the field that must change, and how.
-        RetryableError: A model hub does not answer.
+        InputError: Names every field that must change, and how.
+        RetryableError: A server or the model hub does not answer.
     """
-    context.report(Progress(message="checking the prompt set"))
-    check_prompts(config, context)
-    context.report(Progress(message="checking judges and baseline"))
-    asked = check_credentials(config, os.environ)
-    context.report(Progress(message="checking base models"))
-    _check_bases(config)
+    steps = (
+        ("checking the prompt set", partial(check_prompts, config, context)),
+        ("checking keys", partial(check_keys, config, os.environ)),
+        ("checking providers", partial(check_providers, config)),
+        ("checking servers", partial(check_servers, config)),
+        ("checking base models", partial(check_bases, config)),
+    )
+    failures: list[JobError] = []
+    for message, check in steps:
+        context.report(Progress(message=message))
+        failures += _catch(check)
+    raise_together(failures)
+    bases = [each.base for each in config.bases]
+    loose = [base.base for base in bases if not is_pinned(base.base, base.revision)]
+    counts = f"{len(config.bases)} base models, {len(config.judges)} judges"
     return Outcome(
-        message=f"{len(config.bases)} base models, {len(config.judges)} judges",
+        message=f"{counts}; no commit pins {', '.join(loose)}" if loose else counts,
         summary={
-            "bases": [base.base for base in config.bases],
+            "bases": [base.base for base in bases],
+            "unpinned": loose,
             "judges": [judge.name for judge in config.judges],
-            "asked_models": asked,
+            "asked_models": [spec.model for _, spec in list_asked(config)],
         },
     )
+
+
+def raise_together(failures: Sequence[JobError]) -> None:
+    """Raise all failures as one; what the user must do goes before what time may heal.
+
+    Raises:
+        JobError: There is one at least.
+    """
+    if not failures:
+        return
+    found = {failure.reason for failure in failures}
+    reason = found.pop() if len(found) == 1 else "SeveralProblems"
+    lasting = any(isinstance(failure, InputError) for failure in failures)
+    kind = InputError if lasting else RetryableError
+    # One line for each, or for each that is joined already.
+    raise kind("\n".join(str(failure).strip() for failure in failures), reason=reason)
+
+
+def list_asked(config: PreflightConfig) -> list[Asked]:
+    """Return the models that will be asked through LiteLLM."""
+    asked = [
+        Asked(f"spec.judges[{judge.name}]", judge)
+        for judge in config.judges
+        if judge.model != REFERENCE_JUDGE
+    ]
+    if config.baseline.model not in {None, TEMPLATE_BASELINE}:
+        asked.append(Asked("spec.baseline", config.baseline))
+    return asked
 
 
 def check_prompts(config: PreflightConfig, context: StageContext) -> None:
@@ -47,46 +103,123 @@ def check_prompts(config: PreflightConfig, context: StageContext) -> None:
     from tunebench_jobs.prompts import check_prompt_set  # noqa: PLC0415
 
     folder = find_prompts(config.prompts, context.prompts_dir)
-    report = check_prompt_set(folder, parse_variables(config.prompts.variables))
+    with _place("spec.prompts"):
+        report = check_prompt_set(folder, parse_variables(config.prompts.variables))
     missing = [str(tool) for tool in config.tools if tool not in report.tools]
+    failures: list[JobError] = []
     if missing:
         msg = (
-            f"prompt set `{report.name}` must have the tools that `spec.tools` names, got none "
-            f"for {', '.join(missing)}; add their tables, or remove the tools"
+            f"`spec.prompts` must have the tools that `spec.tools` names, but `{report.name}` has "
+            f"got none for {', '.join(missing)}; add their tables, or remove the tools"
         )
-        raise InputError(msg, reason="InvalidPromptSet")
+        failures.append(InputError(msg, reason="InvalidPromptSet"))
     if report.evaluate is None:
         msg = (
-            f"prompt set `{report.name}` must have `[pr_evaluate_prompt]` for the judges, got "
-            "none; add the file that holds it"
+            f"`spec.prompts` must have `[pr_evaluate_prompt]` for the judges, but `{report.name}` "
+            "has got none; add the file that holds it"
         )
-        raise InputError(msg, reason="InvalidPromptSet")
+        failures.append(InputError(msg, reason="InvalidPromptSet"))
+    raise_together(failures)
 
 
-def check_credentials(config: PreflightConfig, environment: Mapping[str, str]) -> list[str]:
-    """Check that every model behind LiteLLM can be reached as far as its key goes.
-
-    Returns:
-        The models that will be asked.
+def check_keys(config: PreflightConfig, environment: Mapping[str, str]) -> None:
+    """Check that the keys which the run names are set.
 
     Raises:
-        InputError: A key is missing, or LiteLLM does not know the provider.
+        InputError: Some are not.
     """
-    asked: list[tuple[str, JudgeSpec | BaselineSpec]] = [
-        (f"spec.judges[{judge.name}]", judge)
-        for judge in config.judges
-        if judge.model != REFERENCE_JUDGE
-    ]
-    if config.baseline.model not in {None, TEMPLATE_BASELINE}:
-        asked.append(("spec.baseline", config.baseline))
-    for field, spec in asked:
-        build_endpoint(spec, field, environment)
-    if asked:
-        # Imported only now, because that takes seconds.
-        litellm = load_litellm()
-        for field, spec in asked:
-            _check_provider(litellm, field, spec)
-    return [spec.model or "" for _, spec in asked]
+    raise_together(
+        [
+            failure
+            for field, spec in list_asked(config)
+            for failure in _catch(partial(build_endpoint, spec, field, environment))
+        ]
+    )
+
+
+def check_providers(config: PreflightConfig) -> None:
+    """Check that LiteLLM knows every provider, and finds its key where the run names none.
+
+    Raises:
+        InputError: It does not.
+    """
+    asked = list_asked(config)
+    if not asked:
+        return
+    # Imported only now, because that takes seconds.
+    litellm = load_litellm()
+    raise_together(
+        [
+            failure
+            for field, spec in asked
+            for failure in _catch(partial(_check_provider, litellm, field, spec))
+        ]
+    )
+
+
+def check_servers(
+    config: PreflightConfig, find_silence: Callable[[str], str | None] | None = None
+) -> None:
+    """Check that something answers at every `apiBase`; a vendor is not asked, which may cost.
+
+    Raises:
+        RetryableError: A server is away.
+    """
+    find_silence = find_silence or find_server_silence
+    own = [(field, spec.api_base) for field, spec in list_asked(config) if spec.api_base]
+    addresses = sorted({address for _, address in own})
+    with ThreadPoolExecutor() as pool:
+        silence = dict(zip(addresses, pool.map(find_silence, addresses), strict=True))
+    raise_together(
+        [
+            RetryableError(
+                f"`{field}.apiBase` must be the address of a server that answers, got {address}: "
+                f"{silence[address]}; start the server, or correct the address",
+                reason="ServerUnreachable",
+            )
+            for field, address in own
+            if silence[address]
+        ]
+    )
+
+
+def find_server_silence(address: str) -> str | None:
+    """Return why a server does not answer, or None where it does, whatever it says."""
+    try:
+        reply = httpx.get(
+            f"{address.rstrip('/')}/models",
+            timeout=_SERVER_TIMEOUT,
+            # No key is sent: whom the certificate names matters when something is.
+            verify=False,  # noqa: S501 - likewise
+        )
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return str(error) or type(error).__name__
+    return f"HTTP {reply.status_code}" if reply.status_code in _NOTHING_BEHIND else None
+
+
+def check_bases(config: PreflightConfig) -> None:
+    """Check that every base model exists, without its weights.
+
+    Raises:
+        InputError: One does not exist or cannot be used.
+        RetryableError: The model hub does not answer.
+    """
+    if not config.bases:
+        return
+    # Imported only now, because what reads models is slow to import.
+    from tunebench_jobs.models import check_base  # noqa: PLC0415
+
+    def check(models: Iterable[str], base: Any) -> None:
+        with _place(f"spec.models[{', '.join(models)}]"):
+            check_base(base)
+
+    raise_together(
+        [
+            failure
+            for each in config.bases
+            for failure in _catch(partial(check, each.models, each.base))
+        ]
+    )
 
 
 def _check_provider(litellm: Any, field: str, spec: JudgeSpec | BaselineSpec) -> None:
@@ -111,9 +244,22 @@ def _check_provider(litellm: Any, field: str, spec: JudgeSpec | BaselineSpec) ->
         raise InputError(msg, reason="MissingCredential")
 
 
-def _check_bases(config: PreflightConfig) -> None:
-    # Imported only now, because what reads models is slow to import.
-    from tunebench_jobs.models import check_base  # noqa: PLC0415
+def _catch(check: Callable[[], object]) -> list[JobError]:
+    """Return the failure of a check, if it fails."""
+    try:
+        check()
+    except JobError as failure:
+        return [failure]
+    return []
 
-    for base in config.bases:
-        check_base(base)
+
+@contextmanager
+def _place(field: str) -> Iterator[None]:
+    """Let a failure that does not name a field of the run name this one."""
+    try:
+        yield
+    except JobError as failure:
+        if parse_problem(str(failure)).field:
+            raise
+        msg = f"`{field}` cannot be used: {failure}"
+        raise type(failure)(msg, reason=failure.reason) from failure

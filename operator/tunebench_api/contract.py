@@ -73,11 +73,18 @@ class VariantKind(StrEnum):
     CONTROL = "Control"
 
 
+class PreflightBase(Wire):
+    """A base model and the models of the run that are made from it."""
+
+    base: Base
+    models: tuple[str, ...]
+
+
 class PreflightConfig(Wire):
     """Check what would otherwise fail late: judges' credentials, base models, prompts, files."""
 
     stage: Literal["preflight"] = "preflight"
-    bases: tuple[Base, ...]
+    bases: tuple[PreflightBase, ...]
     judges: tuple[JudgeSpec, ...]
     baseline: BaselineSpec
     prompts: PromptsSpec

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # How messages begin that concern a field or an option.
-_FIELD = re.compile(r"`((?:spec|metadata)\b[^`\s]*|--[a-z-]+)` (.+)", re.DOTALL)
+_FIELD = re.compile(r"`((?:spec|metadata)\b[^`\n]*|--[a-z-]+)` (.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from tunebench_api.advice import find_warnings
 from tunebench_api.errors import InvalidRunError, Problem, parse_problem
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
 from tunebench_operator import names, reasons
@@ -32,6 +33,7 @@ from tunebench_operator.printing import (
     print_results,
     say,
     say_failures,
+    say_warnings,
     stderr,
     variants_without_verdicts,
 )
@@ -127,6 +129,7 @@ def run_command(file: RunFile, store: Store = None, output: OutputOption = Outpu
     run = load_run(file)
     settings = load_settings()
     sources = load_source_digests(run, settings.prompts_dir)
+    say_warnings(find_warnings(run))
     root = _store_of(run, store)
     cluster = LocalCluster(root, run.metadata.name, prompts_dir=settings.prompts_dir)
     with Display(stderr) as display:
@@ -140,8 +143,11 @@ def validate_command(file: RunFile, output: OutputOption = Output.TEXT) -> None:
     """Check a run file and everything on this machine that it points to."""
     run = load_run(file)
     load_source_digests(run, load_settings().prompts_dir)
+    warnings = find_warnings(run)
+    say_warnings(warnings)
     if output is Output.JSON:
-        print_json({"valid": True, "name": run.metadata.name})
+        document = {"valid": True, "name": run.metadata.name}
+        print_json(document | {"warnings": [each.to_wire() for each in warnings]})
     else:
         typer.echo(f"{file}: BenchmarkRun {run.metadata.name} is valid")
 
@@ -155,8 +161,11 @@ def plan_command(file: RunFile, store: Store = None, output: OutputOption = Outp
     root = _store_of(run, store)
     observed = LocalCluster.peek(root, run.metadata.name, sources)
     stages = plan(run, observed, now=datetime.now(UTC)).status.stages
+    warnings = find_warnings(run)
+    say_warnings(warnings)
     if output is Output.JSON:
-        print_json({"stages": [stage.to_wire() for stage in stages]})
+        document = {"stages": [stage.to_wire() for stage in stages]}
+        print_json(document | {"warnings": [each.to_wire() for each in warnings]})
         return
     width = max(len(stage.name) for stage in stages)
     for stage in stages:

@@ -20,6 +20,7 @@ from tunebench_api.contract import (
     DataConfig,
     GenerateConfig,
     JudgeConfig,
+    PreflightBase,
     PreflightConfig,
     ServeConfig,
     ServedVariant,
@@ -152,8 +153,11 @@ def build_graph(run: BenchmarkRun, sources: Mapping[str, str]) -> Graph:
 
 
 def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
+    users: dict[Base, list[str]] = {}
+    for model in spec.models:
+        users.setdefault(_base_of(model, sources), []).append(model.name)
     config = PreflightConfig(
-        bases=tuple(dict.fromkeys(_base_of(model, sources) for model in spec.models)),
+        bases=tuple(PreflightBase(base=base, models=tuple(by)) for base, by in users.items()),
         judges=spec.judges,
         baseline=spec.baseline,
         prompts=spec.prompts,

@@ -46,6 +46,12 @@ def say(text: str, style: str = "") -> None:
         stderr.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
+def say_warnings(warnings: Iterable[Problem]) -> None:
+    """Print what stops nothing and should be known."""
+    for warning in warnings:
+        say(f"warning: {warning}", style="yellow")
+
+
 def say_failures(status: BenchmarkRunStatus, children: Path) -> None:
     """Print every stage that failed, with its reason, its remedy and its log."""
     for stage in failed_stages(status):

@@ -14,7 +14,7 @@ import pytest
 from tunebench_api.contract import PreflightConfig
 from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.llm import Endpoint, Reply, ask
-from tunebench_jobs.preflight import check_credentials
+from tunebench_jobs.preflight import check_keys, check_providers, check_servers, list_asked
 
 pytestmark = [
     pytest.mark.jobs,
@@ -143,7 +143,7 @@ def make_config(**judge: Any) -> PreflightConfig:
 def test_unknown_provider_is_found_in_preflight() -> None:
     """A model id that LiteLLM cannot place is named, with the way to write it."""
     with pytest.raises(InputError, match=r"`spec\.judges\[gpt\]\.model` must be a LiteLLM"):
-        check_credentials(make_config(model="nonsense/gpt"), {})
+        check_providers(make_config(model="nonsense/gpt"))
 
 
 def test_absent_vendor_key_is_found_in_preflight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,11 +151,25 @@ def test_absent_vendor_key_is_found_in_preflight(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
 
     with pytest.raises(InputError, match="ANTHROPIC_API_KEY must be set"):
-        check_credentials(make_config(model="anthropic/claude-sonnet-4-20250514"), {})
+        check_providers(make_config(model="anthropic/claude-sonnet-4-20250514"))
+
+
+def test_a_server_that_is_away_is_found_in_preflight(vendor: Endpoint) -> None:
+    """A dead `apiBase` is named with its field; a server that answers anything is there."""
+    assert vendor.api_base
+    check_servers(make_config(model="openai/mine", apiBase=vendor.api_base))
+    config = make_config(model="openai/mine", apiBase="http://127.0.0.1:9/v1")
+
+    with pytest.raises(RetryableError, match=r"`spec\.judges\[gpt\]\.apiBase` must be .*:9/v1"):
+        check_servers(config)
+    assert not FakeVendor.seen
 
 
 def test_own_server_needs_no_key() -> None:
     """With apiBase and without secretRef the server is taken as open."""
     config = make_config(model="openai/mine", apiBase="http://localhost:8000/v1")
 
-    assert check_credentials(config, {}) == ["openai/mine"]
+    check_keys(config, {})
+    check_providers(config)
+
+    assert [spec.model for _, spec in list_asked(config)] == ["openai/mine"]

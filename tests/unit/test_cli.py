@@ -70,6 +70,28 @@ def test_problems_are_one_json_document(
     assert all(problem["message"] in said.err for problem in problems)
 
 
+def test_warnings_are_in_the_document_and_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hub id without a commit is valid, and said to be loose."""
+    for name in ("train", "eval", "baseline"):
+        (tmp_path / f"{name}.jsonl").touch()
+    sources = {
+        "dataset": {"train": {"uri": "train.jsonl"}, "eval": {"uri": "eval.jsonl"}},
+        "baseline": {"name": "stored", "completions": {"uri": "baseline.jsonl"}},
+    }
+    file = write_run(tmp_path, **sources)
+    codes, fields = [], []
+    for command in ("validate", "plan"):
+        codes.append(run_main(monkeypatch, command, file, "-o", "json"))
+        said = capsys.readouterr()
+        fields += [each["field"] for each in json.loads(said.out)["warnings"]]
+        fields += [said.err.split("`")[1]]
+
+    assert codes == [0, 0]
+    assert fields == ["spec.models[0].revision"] * 4
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 
 from tunebench_api.contract import PreflightConfig, Runtime
+from tunebench_api.errors import parse_problem
 from tunebench_jobs.context import StageContext
-from tunebench_jobs.errors import InputError
-from tunebench_jobs.preflight import check_credentials, check_prompts
+from tunebench_jobs.errors import InputError, RetryableError
+from tunebench_jobs.preflight import (
+    check_bases,
+    check_keys,
+    check_prompts,
+    check_servers,
+    list_asked,
+    raise_together,
+    run_preflight,
+)
 from tunebench_jobs.prompt_source import load_configured_prompts, parse_variables
 from tunebench_jobs.prompts_check import main as check_main
 
@@ -41,7 +50,9 @@ def make_context(tmp_path: Path) -> StageContext:
 
 def test_reference_judge_and_stored_baseline_need_no_key() -> None:
     """The quickstart asks nobody."""
-    assert check_credentials(make_config(), {}) == []
+    check_keys(make_config(), {})
+
+    assert list_asked(make_config()) == []
 
 
 @pytest.mark.parametrize("value", [None, "", "  "])
@@ -51,7 +62,7 @@ def test_key_that_is_not_set_is_named(value: str | None) -> None:
     environment = {} if value is None else {"GPT_KEY": value}
 
     with pytest.raises(InputError) as caught:
-        check_credentials(make_config(judges=[REFERENCE, judge]), environment)
+        check_keys(make_config(judges=[REFERENCE, judge]), environment)
     assert "`spec.judges[gpt].secretRef`" in str(caught.value)
     assert "`GPT_KEY`" in str(caught.value)
     assert caught.value.reason == "MissingCredential"
@@ -63,7 +74,89 @@ def test_key_of_the_baseline_is_checked() -> None:
     config = make_config(baseline={"name": "big", "model": "openai/big", "secretRef": secret})
 
     with pytest.raises(InputError, match=r"`spec\.baseline\.secretRef`.*`BIG_KEY`"):
-        check_credentials(config, {})
+        check_keys(config, {})
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """One start names prompts and every base model, each by its field."""
+    bases = [
+        {"base": {"base": f"/absent/{name}"}, "models": [name, f"{name}-wide"]} for name in "ab"
+    ]
+    config = make_config(prompts={"builtin": "huge"}, bases=bases)
+
+    with pytest.raises(InputError) as caught:
+        run_preflight(config, make_context(tmp_path))
+    assert caught.value.reason == "SeveralProblems"
+    assert [parse_problem(line).field for line in str(caught.value).splitlines()] == [
+        "spec.prompts.builtin",
+        "spec.models[a, a-wide]",
+        "spec.models[b, b-wide]",
+    ]
+
+
+def test_every_missing_key_is_named() -> None:
+    """Two judges without a key are two lines."""
+    judges = [
+        {"name": name, "model": "openai/x", "secretRef": {"name": "s", "key": f"KEY_OF_{name}"}}
+        for name in "ab"
+    ]
+
+    with pytest.raises(InputError) as caught:
+        check_keys(make_config(judges=judges), {})
+    assert str(caught.value).count("\n") == 1
+    assert "KEY_OF_a" in str(caught.value)
+    assert "KEY_OF_b" in str(caught.value)
+
+
+def test_each_silent_server_is_named_and_asked_once() -> None:
+    """Judge and baseline may share a server; a vendor's is left in peace."""
+    asked = []
+
+    def find_silence(address: str) -> str | None:
+        asked.append(address)
+        return "connection refused" if "dead" in address else None
+
+    config = make_config(
+        judges=[
+            {"name": "a", "model": "openai/a", "apiBase": "http://dead/v1"},
+            {"name": "b", "model": "openai/b", "apiBase": "http://alive/v1"},
+            {"name": "c", "model": "openai/c"},
+            REFERENCE,
+        ],
+        baseline={"name": "big", "model": "openai/big", "apiBase": "http://dead/v1"},
+    )
+
+    with pytest.raises(RetryableError) as caught:
+        check_servers(config, find_silence)
+    assert [parse_problem(line).field for line in str(caught.value).splitlines()] == [
+        "spec.judges[a].apiBase",
+        "spec.baseline.apiBase",
+    ]
+    assert sorted(asked) == ["http://alive/v1", "http://dead/v1"]
+
+
+def test_what_the_user_must_mend_decides() -> None:
+    """A server that may come back does not hide that a key is missing."""
+    away, absent = RetryableError("a", reason="Away"), InputError("b", reason="Absent")
+
+    with pytest.raises(InputError, match=r"a\nb"):
+        raise_together([away, absent])
+    with pytest.raises(RetryableError):
+        raise_together([away])
+    raise_together([])
+
+
+def test_a_base_that_no_commit_pins_is_said(tmp_path: Path) -> None:
+    """Whoever reads the stage's message knows that the hub may change the weights."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_text("")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    base = {"base": {"base": str(tmp_path)}, "models": ["a"]}
+    check_bases(make_config(bases=[base]))
+    outcome = run_preflight(make_config(bases=[base]), make_context(tmp_path))
+
+    assert outcome.summary["unpinned"] == []
+    assert outcome.message == "1 base models, 1 judges"
 
 
 def test_builtin_prompts_render_for_all_tools(tmp_path: Path) -> None:
