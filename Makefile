@@ -111,7 +111,7 @@ $(TOOLS)/kuberay-config: $(MODULES)/kuberay/go.sum
 test: check unit api jobs  ## Everything short of whole benchmarks: check, then the fast and the slow tests.
 
 .PHONY: check
-check: install  ## Format, lint, types, import rules, spelling, and the CRD against the types.
+check: install  ## Format, lint, types, import rules, spelling, and what is generated from the types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy operator jobs
@@ -145,7 +145,7 @@ format: install  ## Format the code and mend what can be mended.
 	$(BIN)/ruff check --fix .
 
 .PHONY: manifests
-manifests: install  ## Write the CRD from the types, for kubectl and for the chart.
+manifests: install  ## Write the CRD and the reference of its fields from the types.
 	$(BIN)/python -m tunebench_operator.manifests
 
 # The lists of the images are parts of the whole one, with the same versions.

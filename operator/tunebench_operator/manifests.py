@@ -1,4 +1,6 @@
-"""Writes the generated manifests: `python -m tunebench_operator.manifests [--check]`.
+"""Writes what is generated from the types: `python -m tunebench_operator.manifests [--check]`.
+
+That is the CRD, for kubectl and for the chart, and the reference of its fields.
 
 Exit codes: 0 written, or up to date; 1 with `--check`, a file differs from the types.
 """
@@ -12,11 +14,13 @@ from pathlib import Path
 
 from tunebench_api.crd import PLURAL, build_crd
 from tunebench_api.v1alpha1 import API_GROUP
+from tunebench_operator.reference import build_reference
 from tunebench_operator.yaml_text import build_yaml
 
 _NAME = f"{API_GROUP}_{PLURAL}.yaml"
 # Relative to the repository; Helm can read no file outside its chart.
 CRD_FILES = (Path("manifests/crds") / _NAME, Path("charts/tunebench/files") / _NAME)
+REFERENCE_FILE = Path("docs/reference.md")
 
 _HEADER = "# Generated from operator/tunebench_api by `make manifests`; edit the types instead.\n"
 
@@ -26,19 +30,25 @@ def build_crd_text() -> str:
     return _HEADER + build_yaml(build_crd())
 
 
+def build_files() -> dict[Path, str]:
+    """Build every generated file by its path in the repository."""
+    return dict.fromkeys(CRD_FILES, build_crd_text()) | {REFERENCE_FILE: build_reference()}
+
+
 def save_manifests(folder: Path) -> None:
-    """Write every generated manifest of the repository in a folder."""
-    for path in (folder / name for name in CRD_FILES):
+    """Write every generated file of the repository in a folder."""
+    for name, text in build_files().items():
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(build_crd_text(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
 
 def find_stale(folder: Path) -> list[Path]:
-    """Return the manifests of the repository in a folder that are not those of the types."""
-    text = build_crd_text()
+    """Return the generated files of the repository in a folder that are not those of the types."""
+    paths = {folder / name: text for name, text in build_files().items()}
     return [
         path
-        for path in (folder / name for name in CRD_FILES)
+        for path, text in paths.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
 

@@ -13,6 +13,7 @@ from tunebench_api.crd import SUMMARY_CONDITION, build_crd, build_schema
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunSpec, TrainSource
 from tunebench_api.v1alpha1.wire import PATTERN_WORDS
 from tunebench_operator import manifests, names
+from tunebench_operator.reference import build_reference
 from tunebench_operator.yaml_text import parse_yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -65,6 +66,24 @@ def test_changed_file_is_found(tmp_path: Path) -> None:
     changed = manifests.main([*options, "--check"])
 
     assert (missing, written, current, changed) == (1, 0, 0, 1)
+
+
+def test_the_reference_has_every_field() -> None:
+    """Each field has a row in the table of its mapping, and each link a heading."""
+    text = build_reference()
+    tables = {part.split("`")[0]: part for part in re.split(r"^##+ `", text, flags=re.MULTILINE)}
+    absent = [
+        path
+        for path, _ in FIELDS
+        if not path.endswith("[]")
+        and f"| `{path.rpartition('.')[2]}` |" not in tables.get(path.rpartition(".")[0], "")
+    ]
+    headings = {re.sub(r"[^a-z0-9]", "", name.lower()) for name in tables}
+
+    assert absent == []
+    assert set(re.findall(r"\(#(\w+)\)", text)) <= headings
+    assert "| `rank` | whole number | `16` | 1 to 512 | Rank of the update. Absent: 16. |" in text
+    assert "`spec.baseline` must set exactly one of `completions` and `model`." in text
 
 
 def test_yaml_is_plain() -> None:
