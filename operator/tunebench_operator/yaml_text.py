@@ -14,6 +14,8 @@ import yaml
 _FLOAT_TAG = "tag:yaml.org,2002:float"
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$")
 _FLOAT_STARTS = list("-+.0123456789")
+# A run of 64 models has some thousands; aliases make billions out of ten lines.
+MAX_VALUES = 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,13 +41,49 @@ for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver(_FLOAT_TAG, _FLOAT, _FLOAT_STARTS)
 
 
+def _count_values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for, with what its aliases repeat.
+
+    Raises:
+        yaml.YAMLError: There are too many, or it contains itself.
+    """
+    if id(node) in known:
+        if not known[id(node)]:
+            raise yaml.YAMLError(f"an alias must not stand for what it is in{node.start_mark}")
+        return known[id(node)]
+    known[id(node)] = 0
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    elif isinstance(node, yaml.MappingNode):
+        inner = [part for pair in node.value for part in pair]
+    count = 1 + sum(_count_values(each, known) for each in inner)
+    if count > MAX_VALUES:
+        raise yaml.YAMLError(
+            f"it must have at most {MAX_VALUES} values, got more from aliases{node.start_mark}"
+        )
+    known[id(node)] = count
+    return count
+
+
 def parse_yaml(text: str) -> Any:
     """Return the values of one YAML document.
 
     Raises:
-        yaml.YAMLError: The text is no YAML, or repeats a key.
+        yaml.YAMLError: The text is no YAML, repeats a key, nests too deep, or its aliases make too
+            much of it.
     """
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from SafeLoader
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count_values(node, {})
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("it must not nest so deep") from None
+    finally:
+        loader.dispose()
 
 
 def build_yaml(document: Any) -> str:

@@ -10,7 +10,12 @@ from make_run import make_body, make_run
 
 from tunebench_api.errors import InvalidRunError
 from tunebench_operator.errors import UserError
-from tunebench_operator.local.runfile import load_run, load_source_digests, resolve_paths
+from tunebench_operator.local.runfile import (
+    MAX_RUN_BYTES,
+    load_run,
+    load_source_digests,
+    resolve_paths,
+)
 
 
 def write_run(folder: Path, **spec: object) -> Path:
@@ -82,7 +87,12 @@ def test_every_missing_place_is_named_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [pytest.param("a: [", id="not YAML"), pytest.param("a: 1\na: 2", id="a key twice")]
+    "text",
+    [
+        pytest.param("a: [", id="not YAML"),
+        pytest.param("a: 1\na: 2", id="a key twice"),
+        pytest.param("#" * (MAX_RUN_BYTES + 1), id="endless"),
+    ],
 )
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, text: str) -> None:
     """The error names the file, not a line of ours."""

@@ -55,3 +55,32 @@ def test_merge_keys_may_be_overridden() -> None:
     document = parse_yaml("base: &base {a: 1}\nother: {<<: *base, a: 2}\n")
 
     assert document["other"] == {"a": 2}
+
+
+def test_aliases_cannot_make_much_out_of_little() -> None:
+    """Ten lines that stand for billions of values are refused before they are built."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+
+    with pytest.raises(yaml.YAMLError, match="aliases"):
+        parse_yaml("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("a: &x [*x]", "what it is in", id="contains itself"),
+        pytest.param("[" * 5000, "nest so deep", id="deep"),
+        pytest.param("{" * 5000 + "}" * 5000, "nest so deep", id="deep and closed"),
+    ],
+)
+def test_what_has_no_end_is_refused(text: str, words: str) -> None:
+    """The message says what is wrong, not which function of ours gave up."""
+    with pytest.raises(yaml.YAMLError, match=words):
+        parse_yaml(text)
+
+
+def test_an_alias_stands_for_its_value() -> None:
+    """Modest use of aliases goes on working."""
+    assert parse_yaml("a: &x {b: 1}\nc: *x") == {"a": {"b": 1}, "c": {"b": 1}}
+    assert parse_yaml("") is None

@@ -22,6 +22,8 @@ from tunebench_operator.settings import load_settings
 from tunebench_operator.yaml_text import parse_yaml
 
 PACKAGE_SCHEME = "package://"
+# What etcd takes at most, less what the API server adds.
+MAX_RUN_BYTES = 1 << 20
 _GIT_TIMEOUT_SECONDS = 60
 
 
@@ -33,11 +35,18 @@ def load_run(path: Path) -> BenchmarkRun:
         InvalidRunError: A field must change.
     """
     try:
-        raw = parse_yaml(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_RUN_BYTES + 1)
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         msg = f"`{path}` must be a readable YAML file: {error}"
         raise UserError(msg) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    if len(content) > MAX_RUN_BYTES:
+        msg = f"`{path}` must have at most {MAX_RUN_BYTES} bytes, as the API server takes no more"
+        raise UserError(msg)
+    try:
+        raw = parse_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
         msg = f"`{path}` must hold one YAML document: {error}"
         raise UserError(msg) from error
     return resolve_paths(parse_run(raw), path.resolve().parent)
