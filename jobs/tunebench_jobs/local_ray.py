@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -68,16 +68,20 @@ def local_ray(context: StageContext, *, cpus: int) -> Iterator[None]:
         logger.info("starting Ray with %d CPUs for %s", cpus, context.runtime.output)
         with _own_folder() as folder:
             try:
-                ray.init(
-                    num_cpus=cpus,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    # The dashboard takes 1 GiB; without it, an actor of Ray Train complains every
-                    # second in the log, and what workers raise reaches this process all the same.
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.WARNING,
-                    _temp_dir=str(folder),
-                )
+                # Workers import from the folder in which Ray is started, before all else: a
+                # `random.py` of the user's would be run in place of Python's own.
+                with chdir(folder):
+                    ray.init(
+                        num_cpus=cpus,
+                        object_store_memory=_OBJECT_STORE_BYTES,
+                        # The dashboard takes 1 GiB; without it, an actor of Ray Train complains
+                        # every second in the log, and what workers raise reaches this process all
+                        # the same.
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.WARNING,
+                        _temp_dir=str(folder),
+                    )
                 # Ray has put a handler in place of ours that aborts; a second one takes it back.
                 with _exit_on_sigterm():
                     yield

@@ -163,10 +163,12 @@ def check_servers(
     """Check that something answers at every `apiBase`; a vendor is not asked, which may cost.
 
     Raises:
+        InputError: An address is none.
         RetryableError: A server is away.
     """
     find_silence = find_silence or find_server_silence
     own = [(field, spec.api_base) for field, spec in list_asked(config) if spec.api_base]
+    raise_together([failure for place in own for failure in _catch(partial(_check_url, *place))])
     addresses = sorted({address for _, address in own})
     with ThreadPoolExecutor() as pool:
         silence = dict(zip(addresses, pool.map(find_silence, addresses), strict=True))
@@ -192,7 +194,7 @@ def find_server_silence(address: str) -> str | None:
             # No key is sent: whom the certificate names matters when something is.
             verify=False,  # noqa: S501 - likewise
         )
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except httpx.HTTPError as error:
         return str(error) or type(error).__name__
     return f"HTTP {reply.status_code}" if reply.status_code in _NOTHING_BEHIND else None
 
@@ -242,6 +244,14 @@ def _check_provider(litellm: Any, field: str, spec: JudgeSpec | BaselineSpec) ->
             f"the environment for `{spec.model}`; set it and start again"
         )
         raise InputError(msg, reason="MissingCredential")
+
+
+def _check_url(field: str, address: str) -> None:
+    try:
+        httpx.URL(address)
+    except httpx.InvalidURL as error:
+        msg = f"`{field}.apiBase` must be an address such as http://HOST:8000/v1: {error}"
+        raise InputError(msg, reason="InvalidAddress") from error
 
 
 def _catch(check: Callable[[], object]) -> list[JobError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tunebench_operator import names, reasons
 from tunebench_operator.errors import UserError
 from tunebench_operator.local.cluster import LocalCluster, load_status
 from tunebench_operator.local.display import Display
+from tunebench_operator.local.processes import build_command
 from tunebench_operator.local.runfile import load_run, load_source_digests
 from tunebench_operator.local.supervisor import Ending, drive
 from tunebench_operator.plan import plan
@@ -39,6 +41,11 @@ from tunebench_operator.printing import (
 )
 from tunebench_operator.settings import load_settings
 
+# Time does not heal these.
+_USERS_ERRORS = {
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+}
 EXIT_FAILED, EXIT_USER, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
@@ -257,6 +264,10 @@ def main() -> None:
     except UserError as error:
         _give_up([parse_problem(str(error))], EXIT_USER)
     except OSError as error:
+        if error.errno in _USERS_ERRORS:
+            _give_up(
+                [Problem("", f"{error}; correct the path, or what may be done there")], EXIT_USER
+            )
         _give_up([Problem("", f"{error}; finished work is kept, start again")], EXIT_FAILED)
 
 
@@ -315,6 +326,6 @@ def _failure_code(ending: Ending) -> int:
 
 
 def _run_job_tool(tool: str, arguments: Sequence[str]) -> NoReturn:
-    command = [sys.executable, "-m", "tunebench_jobs", tool, *arguments]
+    command = build_command("tunebench_jobs", tool, *arguments)
     done = subprocess.run(command, check=False)  # noqa: S603 - our own interpreter and module
     raise typer.Exit(done.returncode)

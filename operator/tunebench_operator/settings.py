@@ -26,10 +26,10 @@ class Settings(BaseModel):
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read TUNEBENCH_PROMPTS_DIR, TUNEBENCH_SAMPLES_DIR and TUNEBENCH_STORE."""
+    """Read TUNEBENCH_PROMPTS_DIR, TUNEBENCH_SAMPLES_DIR and TUNEBENCH_STORE; empty is unset."""
     checkout = Path(__file__).resolve().parents[2]
     return Settings(
-        prompts_dir=Path(environment.get("TUNEBENCH_PROMPTS_DIR", checkout / "prompts")),
-        samples_dir=Path(environment.get("TUNEBENCH_SAMPLES_DIR", checkout / SAMPLES_FOLDER)),
-        store=Path(environment.get("TUNEBENCH_STORE", DEFAULT_STORE)),
+        prompts_dir=Path(environment.get("TUNEBENCH_PROMPTS_DIR") or checkout / "prompts"),
+        samples_dir=Path(environment.get("TUNEBENCH_SAMPLES_DIR") or checkout / SAMPLES_FOLDER),
+        store=Path(environment.get("TUNEBENCH_STORE") or DEFAULT_STORE),
     )

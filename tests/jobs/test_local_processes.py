@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tunebench_operator.local.processes import (
+    build_command,
     kill_left_by,
     kill_marked,
     start_child,
@@ -63,6 +64,24 @@ def _lives(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_files_of_the_working_directory_are_no_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's `random.py` is not run in place of Python's, neither by a child nor by its own."""
+    (tmp_path / "random.py").write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    inner = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-m', 'random']))"
+    commands = [build_command("tunebench_jobs", "--help"), [sys.executable, "-P", "-c", inner]]
+    logs = [tmp_path / f"log-{number}" for number in range(len(commands))]
+    children = [
+        start_child(command, run_dir=tmp_path, token=MARK, log=log)
+        for command, log in zip(commands, logs, strict=True)
+    ]
+
+    assert [child.wait(60) for child in children] == [0, 0]
+    assert not any("shadowed" in log.read_text() for log in logs)
 
 
 def test_stopping_a_child_takes_its_family(tmp_path: Path) -> None:

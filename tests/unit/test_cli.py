@@ -12,6 +12,7 @@ from tunebench_api.errors import Problem, parse_problem
 from tunebench_api.v1alpha1 import BenchmarkRunStatus, StageStatus
 from tunebench_operator import cli
 from tunebench_operator.printing import print_results, say_failures, wants_json
+from tunebench_operator.settings import load_settings
 
 HALF_FAILED = BenchmarkRunStatus(
     stages=(
@@ -114,6 +115,23 @@ def test_a_wrong_command_line_is_a_json_document(
     assert code == 2
     assert problem["message"]
     assert said.err
+
+
+def test_a_store_that_is_a_file_is_for_the_user_to_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Starting again would not help, so the code is 2, and the message names the path."""
+    store = tmp_path / "store"
+    store.touch()
+    code = run_main(monkeypatch, "results", "x", "--store", str(store))
+
+    assert code == 2
+    assert str(store) in capsys.readouterr().err
+
+
+def test_an_empty_variable_is_none() -> None:
+    """`TUNEBENCH_STORE=` does not mean the working directory."""
+    assert load_settings({"TUNEBENCH_STORE": "", "TUNEBENCH_PROMPTS_DIR": ""}) == load_settings({})
 
 
 def test_json_is_asked_for_by_its_option_alone() -> None:

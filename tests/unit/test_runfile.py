@@ -86,6 +86,31 @@ def test_every_missing_place_is_named_at_once(tmp_path: Path) -> None:
     assert "default" in str(caught.value)
 
 
+def test_a_place_that_is_no_path_is_named_by_its_field(tmp_path: Path) -> None:
+    """Links in a circle and bytes that no path has are mistakes of a field."""
+    (tmp_path / "circle").symlink_to("circle")
+    dataset = {"train": {"uri": "circle"}, "eval": {"uri": "a\0b"}}
+    models = [{"name": "m", "base": "./circle"}]
+
+    with pytest.raises(InvalidRunError) as caught:
+        load_run(write_run(tmp_path, dataset=dataset, models=models))
+    assert [problem.field for problem in caught.value.problems] == [
+        "spec.dataset.train.uri", "spec.dataset.eval.uri", "spec.models[0].base",
+    ]  # fmt: skip
+
+
+def test_a_hub_id_is_no_folder_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens to lie beside the user says nothing about a model on the hub."""
+    (tmp_path / "acme" / "one").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    assert "acme/one" not in load_source_digests(
+        load_run(write_run(tmp_path)), tmp_path / "prompts"
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     [

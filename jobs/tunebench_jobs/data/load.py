@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,8 +94,9 @@ def _read_lines(path: Path) -> Iterator[tuple[Any, str]]:
     # Bytes, because only `\n` ends a line here, and a broken encoding has a line too.
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _parse_json(line, f"{path}:{number}"), f"{path}:{number}"
+            text = line.removeprefix(BOM_UTF8) if number == 1 else line
+            if text.strip():
+                yield _parse_json(text, f"{path}:{number}"), f"{path}:{number}"
 
 
 def _read_array(path: Path) -> Iterator[tuple[Any, str]]:

@@ -13,7 +13,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -37,6 +36,7 @@ from tunebench_operator import reasons
 from tunebench_operator.errors import RunLockedError, UserError
 from tunebench_operator.local.processes import (
     STOP_GRACE_SECONDS,
+    build_command,
     kill_left_by,
     kill_marked,
     start_child,
@@ -192,8 +192,8 @@ class LocalCluster:
         )
         document = StageDocument(config=child.config, runtime=runtime)
         _save(folder / "document.json", document.model_dump_json(by_alias=True, indent=1))
-        command = [sys.executable, "-m", "tunebench_jobs", "stage", "--config"]
-        command.append(str(folder / "document.json"))
+        config = str(folder / "document.json")
+        command = build_command("tunebench_jobs", "stage", "--config", config)
         # The identity comes last: without it the folder is no attempt.
         self._processes[child.name] = start_child(
             command, run_dir=self.run_dir, token=self._token, log=folder / "log.txt"

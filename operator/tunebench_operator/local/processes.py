@@ -22,6 +22,12 @@ LOG_MARK = "TUNEBENCH_CHILD_LOG"
 STOP_GRACE_SECONDS = 10.0
 
 
+def build_command(module: str, *arguments: str) -> list[str]:
+    """Build the command of a module of ours; the working directory's files are no modules of it."""
+    # Else a `random.py` or `queue.py` there would be run in place of Python's own.
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
 def start_child(
     command: Sequence[str], *, run_dir: Path, token: str, log: Path
 ) -> subprocess.Popen[bytes]:
@@ -33,6 +39,8 @@ def start_child(
         SUPERVISOR_MARK: token,
         LOG_MARK: str(log),
         "PYTHONUNBUFFERED": "1",
+        # As in `build_command`, for all that the child starts.
+        "PYTHONSAFEPATH": "1",
     }
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -51,7 +59,7 @@ def start_guard(token: str) -> subprocess.Popen[bytes]:
     It knows them by the supervisor's token, so that it spares those of the next start. Its standard
     input is a pipe that closes with the supervisor, however that one ends.
     """
-    command = [sys.executable, "-m", "tunebench_operator.local.guard", token]
+    command = build_command("tunebench_operator.local.guard", token)
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command, stdin=subprocess.PIPE, start_new_session=True
     )

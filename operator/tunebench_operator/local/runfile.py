@@ -53,13 +53,26 @@ def load_run(path: Path) -> BenchmarkRun:
 
 
 def resolve_paths(run: BenchmarkRun, folder: Path) -> BenchmarkRun:
-    """Return the run with every relative path made absolute from `folder`."""
+    """Return the run with every relative path made absolute from `folder`.
+
+    Raises:
+        InvalidRunError: Names the fields that cannot be paths.
+    """
     wire = run.to_wire()
-    for holder, key, _ in _places(wire["spec"]):
-        holder[key] = _absolute(holder[key], folder)
-    for model in wire["spec"]["models"]:
-        if model["base"].startswith((".", "/", "file://")):
-            model["base"] = _absolute(model["base"], folder)
+    places = list(_places(wire["spec"]))
+    places += [
+        (model, "base", f"spec.models[{index}].base")
+        for index, model in enumerate(wire["spec"]["models"])
+        if model["base"].startswith((".", "/", "file://"))
+    ]
+    problems = []
+    for holder, key, field in places:
+        try:
+            holder[key] = _absolute(holder[key], folder)
+        except (OSError, RuntimeError, ValueError) as error:
+            problems.append(Problem(field, f"must be a path, got {holder[key]!r}: {error}"))
+    if problems:
+        raise InvalidRunError(tuple(problems))
     return BenchmarkRun.from_wire(wire)
 
 
@@ -140,11 +153,7 @@ def _absolute(place: str, folder: Path) -> str:
         return unquote(parts.path)
     if parts.scheme or place.startswith("git@"):
         return place
-    try:
-        return str((folder / Path(place).expanduser()).resolve())
-    except (RuntimeError, ValueError) as error:
-        msg = f"`{place}` must be a path: {error}"
-        raise UserError(msg) from error
+    return str((folder / Path(place).expanduser()).resolve())
 
 
 def _digest_path(path: Path) -> str | None:
@@ -208,7 +217,8 @@ def _base_folder(place: str) -> Path | None:
         spec = importlib.util.find_spec(package) if package.isidentifier() else None
         return Path(spec.origin).parent if spec and spec.origin else None
     folder = Path(place)
-    return folder if folder.is_dir() else None
+    # A hub id is no folder, though the working directory may have one of that name.
+    return folder if folder.is_absolute() and folder.is_dir() else None
 
 
 def _fingerprint(folder: Path) -> str:
