@@ -40,9 +40,16 @@ def print_problems(problems: Iterable[Problem], arguments: Sequence[str]) -> Non
         print_json(build_problem_document(problems))
 
 
+def make_printable(text: str) -> str:
+    """Return text without what would steer a terminal: messages quote others' words."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
 def say(text: str, style: str = "") -> None:
     """Print lines for people, whatever characters they hold."""
-    for line in text.splitlines():
+    for line in map(make_printable, text.splitlines()):
         stderr.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -30,9 +30,9 @@ TRAINING = BenchmarkRunStatus(
 )
 
 
-def render(table: object) -> str:
-    """Render for a wide terminal."""
-    console = Console(file=io.StringIO(), width=160)
+def render(table: object, width: int = 160) -> str:
+    """Render for a terminal of that width."""
+    console = Console(file=io.StringIO(), width=width)
     console.print(table)
     text: str = console.file.getvalue()  # type: ignore[attr-defined] # it is the StringIO above
     return text
@@ -40,11 +40,35 @@ def render(table: object) -> str:
 
 def test_a_line_for_each_model() -> None:
     """Stage, percent, loss, throughput and time left stand in the model's line."""
-    lines = render(build_table(TRAINING)).splitlines()
+    lines = render(build_table(TRAINING, 160)).splitlines()
 
     line = next(each for each in lines if each.startswith("a "))
-    assert line.split() == ["a", "Train", "42%", "1.25", "201", "1m15s"]
+    assert line.split() == ["a", "Train", "42%", "1m15s", "1.25", "201"]
     assert any("loss is nan" in each for each in lines)
+
+
+@pytest.mark.parametrize("message", ["see [/x] of [bold]", "\x1b[31mred\x1b]0;title\x07"])
+def test_messages_are_text(message: str) -> None:
+    """Brackets are no markup that fails, and a message cannot steer the terminal."""
+    status = BenchmarkRunStatus(
+        stages=(StageStatus(name="train/m", state="Failed", reason="Odd", message=message),),
+        models=(ModelStatus(name="m", stage="Failed", message=message),),
+    )
+    output = io.StringIO()
+    with Display(Console(file=output, width=160)) as display:
+        display.show(status)
+    said = render(build_table(status, 160)) + output.getvalue()
+
+    assert said.count(message.replace("\x1b", "\ufffd").replace("\x07", "\ufffd")) == 2
+    assert said.replace("\n", "").isprintable()
+
+
+def test_a_narrow_terminal_gets_whole_words() -> None:
+    """In 40 columns stage and time left can be read."""
+    lines = render(build_table(TRAINING, 40), width=40).splitlines()
+
+    assert any(line.split() == ["a", "Train", "42%", "1m15s"] for line in lines)
+    assert all(len(line) <= 40 for line in lines)
 
 
 def test_without_a_terminal_a_line_is_printed_once() -> None:

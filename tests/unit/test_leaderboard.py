@@ -323,7 +323,7 @@ def test_the_status_gets_typed_rows() -> None:
 def test_names_cannot_break_the_tables() -> None:
     """What users and errors say stays inside its cell."""
     tasks = make_tasks(2)
-    failed = FailedModel(name="x", reason="Broke", message="a | b\n## c <img> " + "z" * 999)
+    failed = FailedModel(name="x", reason="Broke", message="a | b\n## c <img>\x1b " + "z" * 999)
     text = render_markdown(
         score(tasks, [LLM], make_variant("m", tasks, [LLM], by_place), failed=(failed,))
     )

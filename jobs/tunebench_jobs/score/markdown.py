@@ -346,8 +346,8 @@ def _format_number(number: float | None) -> str:
 
 
 def _flatten(text: str) -> str:
-    """Return text of others as one line of bounded length."""
-    line = " ".join(text.split())
+    """Return text of others as one line of bounded length that cannot steer a terminal."""
+    line = "".join(each for each in " ".join(text.split()) if each.isprintable())
     return line if len(line) <= _MAX_CELL else f"{line[: _MAX_CELL - 1]}…"
 
 

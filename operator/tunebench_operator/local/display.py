@@ -9,12 +9,18 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from tunebench_api.v1alpha1 import BenchmarkRunStatus, ModelStatus
+from tunebench_operator.printing import make_printable
 
 # Without a terminal, a line is repeated only when a tenth of the stage is done.
 _PERCENT_STEP = 10
 _LONG_STAGES = {"Train", "Generate", "Judge"}
+# Narrower terminals get the columns that tell most.
+_WIDE = 72
+_COLUMNS = ("MODEL", "STAGE", "DONE", "ETA", "LOSS", "TOKENS/S", "MESSAGE")
+_NARROW_COLUMNS = 4
 
 
 class Display:
@@ -44,7 +50,7 @@ class Display:
     def show(self, status: BenchmarkRunStatus) -> None:
         """Show where the run stands."""
         if self._live:
-            self._live.update(build_table(status), refresh=True)
+            self._live.update(build_table(status, self._console.width), refresh=True)
         else:
             self._print_changes(status)
 
@@ -63,7 +69,7 @@ class Display:
             if self._printed.get(name) != line:
                 seconds = time.monotonic() - self._started
                 self._console.print(
-                    f"[{seconds:6.1f}s] {name}: {line}",
+                    make_printable(f"[{seconds:6.1f}s] {name}: {line}"),
                     markup=False,
                     highlight=False,
                     soft_wrap=True,
@@ -71,23 +77,26 @@ class Display:
         self._printed |= lines
 
 
-def build_table(status: BenchmarkRunStatus) -> Table:
+def build_table(status: BenchmarkRunStatus, width: int) -> Table:
     """Build the live view: shared stages in the title, then a line for each model."""
     shared = [stage for stage in status.stages if "/" not in stage.name]
     title = "  ".join(f"{stage.name}: {stage.state}" for stage in shared)
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("MODEL", "STAGE", "DONE", "LOSS", "TOKENS/S", "ETA", "MESSAGE"):
-        table.add_column(column)
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    columns = _COLUMNS if width >= _WIDE else _COLUMNS[:_NARROW_COLUMNS]
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
     for model in status.models:
-        table.add_row(
+        cells = (
             model.name,
             model.stage,
             "" if model.percent is None else f"{model.percent}%",
+            "" if model.eta_seconds is None else format_seconds(model.eta_seconds),
             model.loss or "",
             model.tokens_per_second or "",
-            "" if model.eta_seconds is None else format_seconds(model.eta_seconds),
             model.message.split("\n", 1)[0][:80],
         )
+        # Text, because brackets in a message are no markup.
+        table.add_row(*(Text(make_printable(cell)) for cell in cells[: len(columns)]))
     return table
 
 
