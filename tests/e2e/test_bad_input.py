@@ -81,6 +81,14 @@ def _lose_key(spec: dict[str, Any], _folder: Path) -> None:
     spec["judges"] = [{"name": "vendor", "model": "openai/gpt-4o", "secretRef": secret}]
 
 
+def _break_several(spec: dict[str, Any], folder: Path) -> None:
+    _lose_key(spec, folder)
+    _lose_base(spec, folder)
+    spec["judges"].append(
+        {"name": "own", "model": "openai/mine", "apiBase": "http://127.0.0.1:9/v1"}
+    )
+
+
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
@@ -95,6 +103,15 @@ def _lose_key(spec: dict[str, Any], _folder: Path) -> None:
         pytest.param(_lose_base, ["no-such-model"], id="missing base"),
         pytest.param(_break_prompts, ["pr_description_prompts.toml", "headline"], id="prompts"),
         pytest.param(_lose_key, ["TUNEBENCH_TEST_ABSENT_KEY", "spec.judges"], id="missing key"),
+        pytest.param(
+            _break_several,
+            [
+                "`spec.judges[vendor].secretRef`",
+                "`spec.judges[own].apiBase`",
+                "`spec.models[tiny-1]`",
+            ],
+            id="all at once",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(

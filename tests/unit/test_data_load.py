@@ -30,6 +30,14 @@ def test_jsonl_rows_keep_order_and_line(tmp_path: Path) -> None:
     ]
 
 
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    """Editors on other systems put one before the first row."""
+    path = tmp_path / "prs.jsonl"
+    path.write_text(json.dumps(make_row(1)), encoding="utf-8-sig")
+
+    assert [row.pr.id for row in load_rows(path, FIELD)] == ["acme/shop#1"]
+
+
 def test_parquet_rows_equal_jsonl_rows(tmp_path: Path) -> None:
     """Absent answers, maps and times of Parquet mean what they mean in JSON."""
     columns = pa.schema(
