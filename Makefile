@@ -107,6 +107,11 @@ $(TOOLS)/kuberay-config: $(MODULES)/kuberay/go.sum
 	cp -r "$$(cd $(MODULES)/kuberay && go list -m -f '{{.Dir}}' $(KUBERAY))"/config/. $@
 	chmod -R u+w $@
 
+# The jobs image is for tests on a CPU, unless TORCH_INDEX is given; docs/images.md has the others.
+.PHONY: images
+images: install  ## Build the images of the tests with buildah (5 minutes once, then seconds).
+	$(BIN)/python tests/support/images.py build $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) $(ARGS)
+
 .PHONY: test
 test: check unit api jobs  ## Everything short of whole benchmarks: check, then the fast and the slow tests.
 

@@ -1,7 +1,7 @@
 """Builds the images with buildah, on a machine without Docker and without an image registry.
 
-`images.py build --storage FOLDER` is `make images`; a cluster's node takes them with
-`images.py export --storage FOLDER IMAGE | ctr --namespace k8s.io images import -`.
+`images.py build` is `make images`; a cluster's node takes them with
+`images.py export IMAGE | ctr --namespace k8s.io images import -`.
 Docker and any other OCI builder need nothing of this; docs/images.md is for them.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import ssl
 import subprocess
@@ -26,6 +27,7 @@ from base_image import build_base
 from cpu_torch import make_cpu_index
 
 REPOSITORY = Path(__file__).parents[2]
+STORAGE = REPOSITORY / ".tools" / "images"
 OPERATOR, JOBS = "tunebench/operator:dev", "tunebench/jobs:dev"
 # What pip, uv and apt of the machine are told by their environment, and a build must be told too.
 SETTING = re.compile(r"(PIP|UV)_[A-Z_]*(INDEX|TRUSTED|INSECURE|TIMEOUT)[A-Z_]*|\w+_proxy")
@@ -51,20 +53,25 @@ class Builder:
     def run(self, *arguments: str, stdout: int | IO[bytes] | None = None) -> str:
         """Run a command of buildah; return what it prints, if `stdout` is a pipe."""
         require("buildah")
-        scratch = self.folder / "scratch"
+        folder = self.folder.resolve()
+        scratch = folder / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
-        places = ("--root", str(self.folder / "root"), "--runroot", str(self.folder / "run"))
+        places = ("--root", str(folder / "root"), "--runroot", str(folder / "run"))
         command = ["buildah", *places, "--storage-driver", "overlay", *arguments]
         # Large files go through its temporary folder, and the caches of `RUN` lie there.
         environment = {**os.environ, "TMPDIR": str(scratch)}
         done = subprocess.run(command, check=True, stdout=stdout, env=environment)
         return (done.stdout or b"").decode().strip()
 
-    def has(self, image: str) -> bool:
-        """Whether an image is in the folder."""
-        names = self.run("images", "--format", "{{.Name}}:{{.Tag}}", stdout=subprocess.PIPE)
+    def find_id(self, image: str) -> str:
+        """Return the digest that names an image's content, or "" if there is none."""
+        listed = self.run(
+            *("images", "--no-trunc", "--format", "{{.Name}}:{{.Tag}} {{.ID}}"),
+            stdout=subprocess.PIPE,
+        )
+        pairs = [line.split() for line in listed.splitlines()]
         # Buildah puts what it builds under the host `localhost`.
-        return any(name.endswith(f"/{image}") for name in names.split())
+        return next((number for name, number in pairs if name.endswith(f"/{image}")), "")
 
 
 def require(*programs: str) -> None:
@@ -85,7 +92,7 @@ def find_base(builder: Builder) -> str:
     (base,) = re.findall(r"^ARG BASE=(\S+)$", text, flags=re.MULTILINE)
     stand_in = "tunebench/base:bookworm"
     for image in (base, stand_in):
-        if builder.has(image):
+        if builder.find_id(image):
             return str(image)
     try:
         builder.run("pull", "--quiet", base)
@@ -132,7 +139,7 @@ def build_images(
             tests on a CPU only: PyTorch's CUDA wheel without the CUDA libraries.
     """
     require("buildah")
-    builder = Builder(folder.resolve())
+    builder = Builder(folder)
     base = base or find_base(builder)
     if operator:
         build_image(builder, "operator/Dockerfile", operator, base=base)
@@ -140,7 +147,7 @@ def build_images(
         mount: tuple[str, ...] = ()
         if not torch_index:
             require("gcc", "nm", "readelf")
-            index = make_cpu_index(builder.folder / "torch", REPOSITORY / "requirements/jobs.txt")
+            index = make_cpu_index(folder.resolve() / "torch", REPOSITORY / "requirements/jobs.txt")
             # The name has a digest, so that another wheel is another layer.
             torch_index = f"file:///torch/{index.name}"
             mount = ("--volume", f"{index}:/torch/{index.name}:ro")
@@ -150,7 +157,7 @@ def build_images(
 
 def export_image(folder: Path, image: str, target: str = "/dev/stdout") -> None:
     """Write an image as an archive for `docker load` or `ctr images import`."""
-    Builder(folder.resolve()).run("push", "--quiet", image, f"docker-archive:{target}:{image}")
+    Builder(folder).run("push", "--quiet", image, f"docker-archive:{target}:{image}")
 
 
 def secret(name: str, path: Path) -> tuple[str, str]:
@@ -176,7 +183,7 @@ def build_secrets(environment: Mapping[str, str] = os.environ) -> Iterator[dict[
                 else {}
             ),
         }
-        lines = [f"export {name}='{value}'\n" for name, value in settings.items()]
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
         secrets["settings"].write_text("".join(lines), encoding="utf-8")
         yield secrets
 
@@ -220,7 +227,7 @@ def parse_arguments() -> argparse.Namespace:
     export.add_argument("image")
     export.add_argument("--out", default="/dev/stdout", metavar="FILE")
     for command in (build, export):
-        command.add_argument("--storage", type=Path, required=True, metavar="FOLDER")
+        command.add_argument("--storage", type=Path, default=STORAGE, metavar="FOLDER")
     return parser.parse_args()
 
 
