@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ def builder() -> Builder:
     missing = [name for name in ("buildah", "runc") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} must be on PATH; they are packages of these names")
+    if os.geteuid() != 0:
+        pytest.skip("images must be built as root, because buildah mounts their files")
     build_images(STORAGE)
     return Builder(STORAGE)
 

@@ -40,8 +40,8 @@ REMEDIES = {
 }
 
 
-class MissingToolError(Exception):
-    """A program is not on PATH; the message has the remedy."""
+class CannotBuildError(Exception):
+    """The machine lacks a program, or the right to use it; the message has the remedy."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ def require(*programs: str) -> None:
     """Check that programs are there before anything costs time.
 
     Raises:
-        MissingToolError: One is not.
+        CannotBuildError: One is not.
     """
     for program in programs:
         if shutil.which(program) is None:
             msg = f"`{program}` must be on PATH; {REMEDIES[program]}"
-            raise MissingToolError(msg)
+            raise CannotBuildError(msg)
 
 
 def find_base(builder: Builder) -> str:
@@ -136,16 +136,23 @@ def build_images(
         jobs: Name of the jobs' image; None builds none.
         base: Base image; by default that of the Dockerfiles, or a stand-in.
         torch_index: Address of an index with PyTorch's wheels. By default the jobs image is for
-            tests on a CPU only: PyTorch's CUDA wheel without the CUDA libraries.
+            tests on a CPU only: PyTorch's CUDA wheel without the CUDA libraries. Empty: with them,
+            as for the Dockerfile.
+
+    Raises:
+        CannotBuildError: The machine lacks something.
     """
     require("buildah")
+    if os.geteuid() != 0:
+        msg = "images must be built as root, because buildah mounts their files"
+        raise CannotBuildError(msg)
     builder = Builder(folder)
     base = base or find_base(builder)
     if operator:
         build_image(builder, "operator/Dockerfile", operator, base=base)
     if jobs:
         mount: tuple[str, ...] = ()
-        if not torch_index:
+        if torch_index is None:
             require("gcc", "nm", "readelf")
             index = make_cpu_index(folder.resolve() / "torch", REPOSITORY / "requirements/jobs.txt")
             # The name has a digest, so that another wheel is another layer.
@@ -222,7 +229,7 @@ def parse_arguments() -> argparse.Namespace:
     build.add_argument("--operator", default=OPERATOR, metavar="IMAGE", help="empty: none")
     build.add_argument("--jobs", default=JOBS, metavar="IMAGE", help="empty: none")
     build.add_argument("--base", metavar="IMAGE", help="base image")
-    build.add_argument("--torch-index", metavar="URL", help="index with PyTorch's CPU wheels")
+    build.add_argument("--torch-index", metavar="URL", help="as TORCH_INDEX of the Dockerfile")
     export = commands.add_parser("export", help="write an archive of one image")
     export.add_argument("image")
     export.add_argument("--out", default="/dev/stdout", metavar="FILE")
@@ -245,7 +252,7 @@ def main() -> None:
                 base=options.base,
                 torch_index=options.torch_index,
             )
-    except MissingToolError as error:
+    except CannotBuildError as error:
         sys.exit(str(error))
     except subprocess.CalledProcessError as error:
         sys.exit(f"`{error.cmd[0]}` failed with exit code {error.returncode}; its message is above")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cpu_torch import find_pins, is_owner, split_symbol
-from images import REPOSITORY, MissingToolError, build_secrets, require
+from images import REPOSITORY, CannotBuildError, build_secrets, require
 
 
 def test_settings_of_the_machine_are_lent(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_missing_program_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPa
     """Whoever lacks a program reads which package has it."""
     monkeypatch.setenv("PATH", "")
 
-    with pytest.raises(MissingToolError, match="`buildah` must be on PATH; install the package"):
+    with pytest.raises(CannotBuildError, match="`buildah` must be on PATH; install the package"):
         require("buildah")
 
 
