@@ -216,6 +216,9 @@ def operator_command(
         str | None, typer.Option(help="Namespace of the lease by which one of several leads.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")] = 8080,
+    sweep_seconds: Annotated[
+        float, typer.Option(min=1, help="Between two listings of all that the watches may miss.")
+    ] = 300.0,
 ) -> None:
     """Drive the BenchmarkRuns of a cluster. The Helm chart runs this."""
     # Only here, because they take a second to import.
@@ -223,7 +226,7 @@ def operator_command(
     from tunebench_operator.operate import OperatorOptions, operate  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    options = OperatorOptions(namespace, lease_namespace, port)
+    options = OperatorOptions(namespace, lease_namespace, port, sweep_seconds)
     asyncio.run(operate(load_installation(installation), options))
 
 

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import kubernetes
@@ -22,6 +23,7 @@ from tunebench_operator import names
 from tunebench_operator.actions import Action, Apply, Delete, End
 from tunebench_operator.builders.metadata import Manifest
 from tunebench_operator.errors import ClusterError, KindMissingError, UserError
+from tunebench_operator.metrics import Metrics
 
 _TIMEOUT_SECONDS = 30
 _PAGE = 500
@@ -45,9 +47,10 @@ CHILD_KINDS = (
 class Cluster:
     """Writes what plans ask for. Requests run in threads, because the client is synchronous."""
 
-    def __init__(self, client: kubernetes.client.ApiClient) -> None:
+    def __init__(self, client: kubernetes.client.ApiClient, metrics: Metrics) -> None:
         """Ask the API server what it knows."""
         self._client = DynamicClient(client)
+        self._metrics = metrics
 
     async def carry_out(self, action: Action) -> None:
         """Do one action; doing it twice changes nothing.
@@ -150,7 +153,8 @@ class Cluster:
         await asyncio.to_thread(self._create, body)
 
     def _apply(self, manifest: Manifest, *, subresource: str | None = None) -> None:
-        with self._translated(manifest["apiVersion"], manifest["kind"], _name(manifest)) as found:
+        place = _name(manifest)
+        with self._translated("apply", manifest["apiVersion"], manifest["kind"], place) as found:
             resource = found.subresources[subresource] if subresource else found
             self._client.server_side_apply(
                 resource,
@@ -163,7 +167,8 @@ class Cluster:
             )
 
     def _create(self, manifest: Manifest) -> None:
-        with self._translated(manifest["apiVersion"], manifest["kind"], _name(manifest)) as found:
+        place = _name(manifest)
+        with self._translated("create", manifest["apiVersion"], manifest["kind"], place) as found:
             found.create(
                 body=manifest,
                 namespace=manifest["metadata"]["namespace"],
@@ -175,7 +180,7 @@ class Cluster:
         with (
             # With the kind went its objects.
             suppress(KindMissingError),
-            self._translated(action.api_version, action.kind, place, gone=True) as found,
+            self._translated("delete", action.api_version, action.kind, place, gone=True) as found,
         ):
             found.delete(
                 name=action.name,
@@ -188,7 +193,8 @@ class Cluster:
     def _end(self, action: End) -> None:
         metadata = action.config["metadata"]
         text = action.result.model_dump_json(by_alias=True, exclude_none=True)
-        with self._translated("v1", "ConfigMap", _name(action.config), gone=True) as found:
+        place = _name(action.config)
+        with self._translated("patch", "v1", "ConfigMap", place, gone=True) as found:
             # A merge, because an application without the data would remove the data.
             found.patch(
                 name=metadata["name"],
@@ -208,7 +214,7 @@ class Cluster:
         fields: str | None = None,
     ) -> list[Manifest]:
         items: list[Manifest] = []
-        with self._translated(api_version, kind, namespace or "all namespaces") as found:
+        with self._translated("list", api_version, kind, namespace or "all namespaces") as found:
             following: str | None = None
             while True:
                 page = found.get(
@@ -229,23 +235,29 @@ class Cluster:
 
     @contextmanager
     def _translated(
-        self, api_version: str, kind: str, name: str, *, gone: bool = False
+        self, verb: str, api_version: str, kind: str, name: str, *, gone: bool = False
     ) -> Iterator[Any]:
-        """Yield the client's resource; foreign errors become ours. `gone`: absence is success."""
+        """Yield the client's resource, and count; foreign errors become ours.
+
+        `gone`: absence is success.
+        """
         try:
             yield self._client.resources.get(api_version=api_version, kind=kind)
+            self._metrics.count_request(kind, verb, HTTPStatus.OK)
         except ResourceNotFoundError as error:
             group = api_version.rpartition("/")[0]
             owner = _OPERATORS.get(group, group or "the API server")
             msg = f"the cluster does not know {kind} ({api_version}); install {owner}"
             raise KindMissingError(msg, status=404) from error
         except (ApiException, DynamicApiError) as error:
+            self._metrics.count_request(kind, verb, error.status)
             # 409: a precondition failed, so the object that was meant is gone.
             if gone and error.status in {404, 409}:
                 return
             msg = f"{kind} {name}: {error.status} {_describe(error)}"
             raise ClusterError(msg, status=error.status) from error
         except (HTTPError, OSError) as error:
+            self._metrics.count_request(kind, verb, None)
             msg = f"{kind} {name}: the API server does not answer: {error}"
             raise ClusterError(msg) from error
 

@@ -24,6 +24,7 @@ from tunebench_operator.cluster import Cluster
 from tunebench_operator.errors import ClusterError
 from tunebench_operator.health import Health
 from tunebench_operator.installation import Installation
+from tunebench_operator.metrics import Metrics
 from tunebench_operator.reconcile import reconcile
 from tunebench_operator.worklist import Worklist
 
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 _VERSION = "v1alpha1"
 _WORKERS = 8
-_SWEEP_SECONDS = 300.0
 # What the API server keeps for itself, or repeats; the half of an object.
 _UNUSED = ("managedFields",)
 
@@ -57,15 +57,26 @@ Key = tuple[str, str]
 class Operator:
     """All runs of the watched namespaces, and the worklist that drives them."""
 
-    def __init__(self, cluster: Cluster, installation: Installation, namespace: str | None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        installation: Installation,
+        namespace: str | None,
+        metrics: Metrics,
+        *,
+        sweep_seconds: float,
+    ) -> None:
         """Begin with nothing known."""
+        self._sweep_seconds = sweep_seconds
+        self._metrics = metrics
+        metrics.show_runs(self._list_runs)
         self._cluster = cluster
         self._installation = installation
         self._namespace = namespace
         # Runs that are being deleted.
         self._departing: set[Key] = set()
         self._indexes: Mapping[str, Any] = {}
-        self.health = Health(longest_silence=4 * _SWEEP_SECONDS)
+        self.health = Health(longest_silence=4 * sweep_seconds)
         # Of the last sweep: runs of which the watches had not told all, and what was listed.
         self._unseen: set[Key] = set()
         self._listed: dict[Key, tuple[Manifest, list[Manifest]]] = {}
@@ -100,6 +111,7 @@ class Operator:
         self._indexes = {each: kwargs[each] for each in ids}
 
     async def _on_run(self, event: Any, namespace: str | None, name: str, **_: Any) -> None:
+        self._metrics.note_event()
         key = (namespace or "", name)
         if event["type"] == "DELETED":
             self._departing.discard(key)
@@ -108,6 +120,7 @@ class Operator:
             self._worklist.wake(key)
 
     async def _on_child(self, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+        self._metrics.note_event()
         self._worklist.wake((namespace or "", labels[names.RUN_LABEL]))
 
     async def _index_run(self, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> Any:
@@ -134,8 +147,13 @@ class Operator:
         if body is None:
             return None
         others = self._others_of(key)
-        step = await reconcile(body, children, self._installation, self._cluster, others)
+        with self._metrics.measure_step():
+            step = await reconcile(body, children, self._installation, self._cluster, others)
         return step.wake_at
+
+    def _list_runs(self) -> Iterator[Manifest]:
+        for bodies in self._indexes.get("runs", {}).values():
+            yield from bodies
 
     def _others_of(self, key: Key) -> Iterator[Manifest]:
         """Yield the other runs of a run that is being deleted; of any other, those that are."""
@@ -150,7 +168,7 @@ class Operator:
 
     async def _sweep_forever(self) -> None:
         while True:
-            await asyncio.sleep(_SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            await asyncio.sleep(self._sweep_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             try:
                 await self.sweep()
             except ClusterError as error:
@@ -178,6 +196,7 @@ class Operator:
         # What changes while it is listed is unseen once; what is unseen twice, no watch tells.
         self.health.deaf = bool(unseen & self._unseen)
         self.health.swept_at = time.monotonic()
+        self._metrics.note_sweep(unseen=len(unseen), deaf=self.health.deaf)
         self._unseen = unseen
 
 

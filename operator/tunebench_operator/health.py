@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Health:
         self.swept_at = time.monotonic()
 
 
-def build_app(health: Health) -> web.Application:
+def build_app(health: Health, registry: CollectorRegistry) -> web.Application:
     """Build the web application with `/healthz`, `/readyz` and `/metrics`."""
 
     async def alive(_request: web.Request) -> web.Response:
@@ -49,7 +49,9 @@ def build_app(health: Health) -> web.Application:
         return web.Response(text="ok") if state else web.Response(status=503, text="starting")
 
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     app = web.Application()
     app.router.add_get("/healthz", alive)
@@ -59,9 +61,9 @@ def build_app(health: Health) -> web.Application:
 
 
 @asynccontextmanager
-async def serving(health: Health, port: int) -> AsyncIterator[int]:
+async def serving(health: Health, registry: CollectorRegistry, port: int) -> AsyncIterator[int]:
     """Answer probes while the block runs; yield the port, which 0 lets the system choose."""
-    runner = web.AppRunner(build_app(health), access_log=None)
+    runner = web.AppRunner(build_app(health, registry), access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, port=port)

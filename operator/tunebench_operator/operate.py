@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from tunebench_operator.errors import ClusterError
 from tunebench_operator.handlers import Operator, build_settings
 from tunebench_operator.health import serving
 from tunebench_operator.installation import Installation
+from tunebench_operator.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class OperatorOptions:
     lease_namespace: str | None = None
     # For probes and metrics; 0: the system chooses.
     port: int = 8080
+    # Between two listings of everything; kopf itself never lists again.
+    sweep_seconds: float = 300.0
 
 
 async def operate(
@@ -51,11 +55,18 @@ async def operate(
     Raises:
         ClusterError: Another process leads now, or the API server does not answer at the start.
     """
-    client = load_client()
-    operator = Operator(await asyncio.to_thread(Cluster, client), installation, options.namespace)
+    client, metrics = load_client(), Metrics()
+    cluster = await asyncio.to_thread(Cluster, client, metrics)
+    operator = Operator(
+        cluster,
+        installation,
+        options.namespace,
+        metrics,
+        sweep_seconds=options.sweep_seconds,
+    )
     if ready is not None:
         operator.health.ready = ready
-    async with serving(operator.health, options.port):
+    async with serving(operator.health, metrics.registry, options.port):
         operator.health.following = options.lease_namespace is not None
         lost = await _lead(options.lease_namespace)
         operator.health.lead()
@@ -108,7 +119,8 @@ async def _lead(namespace: str | None) -> asyncio.Event:
         threading.Event().wait()
 
     config = electionconfig.Config(
-        LeaseLock(names.FIELD_MANAGER, namespace, socket.gethostname()),
+        # Not the host's name alone: a process must not take itself for one that was before it.
+        LeaseLock(names.FIELD_MANAGER, namespace, f"{socket.gethostname()}_{uuid.uuid4()}"),
         lease_duration=_LEASE_SECONDS,
         renew_deadline=_RENEW_SECONDS,
         retry_period=_RETRY_SECONDS,

@@ -27,11 +27,11 @@ SPEC: dict[str, Any] = {
 
 @asynccontextmanager
 async def operating(
-    namespace: str | None, installation: Installation | None = None
+    namespace: str | None, installation: Installation | None = None, **more: Any
 ) -> AsyncIterator[None]:
     """Run the operator, with the credentials that KUBECONFIG names, while the block runs."""
     stop, ready = asyncio.Event(), asyncio.Event()
-    options = OperatorOptions(namespace=namespace, port=0)
+    options = OperatorOptions(namespace=namespace, **{"port": 0, **more})
     installation = installation or make_installation()
     task = asyncio.create_task(operate(installation, options, stop=stop, ready=ready))
     waiting = asyncio.create_task(ready.wait())
