@@ -54,6 +54,8 @@ class ApiProxy:
             f"{self.server}{request.path_qs}",
             headers={**headers, "Accept-Encoding": "identity"},
             data=await request.read() or None,
+            # The API server takes a body without a type for JSON, and no other type that is added.
+            skip_auto_headers=["Content-Type"],
         ) as answer:
             self.requests.append((request.method, request.path))
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOPS}
