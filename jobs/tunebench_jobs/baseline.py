@@ -7,23 +7,23 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from tunebench_api.contract import BaselineConfig, Progress
 from tunebench_api.v1alpha1 import TEMPLATE_BASELINE, BaselineSpec, Tool
+from tunebench_jobs.completions import CompletionJournal
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.control import COMPLETIONS_FILE
 from tunebench_jobs.data.load import parse_local_path
 from tunebench_jobs.data.stage import EVAL_FILE
 from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.files import build_file_digest, disk_errors, save_text
+from tunebench_jobs.files import build_file_digest, save_text
 from tunebench_jobs.llm import Endpoint, Reply, ask, build_endpoint
 from tunebench_jobs.records import Completion, Record, Task, dump_jsonl, load_jsonl
 from tunebench_jobs.template_baseline import build_template_completion
 
 CONCURRENCY = 8
 RETRIES = 5
-PARTIAL_FILE = "completions.partial.jsonl"
+# Begins the names of the files that an interrupted attempt leaves.
+PARTIAL_PREFIX = "completions.partial"
 _SHOWN = 5
 
 Ask = Callable[[Endpoint, Sequence[dict[str, str]]], Awaitable[Reply]]
@@ -44,7 +44,7 @@ def run_baseline(config: BaselineConfig, context: StageContext) -> Outcome:
         InputError: A stored completion is missing, or the model cannot be asked.
         RetryableError: The model stays away; answers got so far are kept.
     """
-    tasks = list(load_jsonl(context.path(config.data) / EVAL_FILE, Task))
+    tasks = list(load_jsonl(context.path(f"{config.data}/{EVAL_FILE}"), Task))
     spec = config.baseline
     if spec.completions is not None:
         path = parse_local_path(spec.completions.uri, "spec.baseline.completions.uri")
@@ -103,39 +103,17 @@ def ask_all(
         RetryableError: It stays away.
     """
     endpoint = build_endpoint(spec, "spec.baseline", os.environ)
-    partial = context.output / PARTIAL_FILE
-    done = load_partial(partial)
-    wanted = [task for task in tasks if task.id not in done]
-    with disk_errors(context.store), partial.open("a", encoding="utf-8") as file:
+    with CompletionJournal(context.open_journal(context.output, PARTIAL_PREFIX)) as partial:
+        done = partial.completions
+        wanted = [task for task in tasks if task.id not in done]
 
         def keep(completion: Completion) -> None:
-            done[completion.task] = completion
-            file.write(dump_jsonl([completion]))
-            file.flush()
+            partial.add(completion)
             counted = f"{len(done)} of {len(tasks)} completions"
             context.report(Progress(percent=100 * len(done) // len(tasks), message=counted))
 
         asyncio.run(_ask_open(wanted, endpoint, ask_model, keep))
     return [done[task.id] for task in tasks]
-
-
-def load_partial(path: Path) -> dict[str, Completion]:
-    """Return the completions that an earlier attempt got; a line cut off by its end is dropped."""
-    if not path.is_file():
-        return {}
-    lines = path.read_bytes().split(b"\n")
-    done = {}
-    whole = []
-    for line in lines[:-1]:
-        try:
-            completion = Completion.model_validate_json(line)
-        except ValidationError:
-            continue
-        done[completion.task] = completion
-        whole.append(completion)
-    # Without the torn end, or the next line would be written onto it.
-    save_text(path, dump_jsonl(whole))
-    return done
 
 
 async def _ask_open(

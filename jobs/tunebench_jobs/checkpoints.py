@@ -88,20 +88,29 @@ def load_manifest(folder: Path) -> CheckpointManifest:
     Raises:
         InputError: The checkpoint is unfinished, changed, or holds what it must not.
     """
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        msg = f"checkpoint {folder} must have a {MANIFEST_FILE}, got none; training did not finish"
-        raise InputError(msg, reason=_BROKEN)
-    try:
-        manifest = CheckpointManifest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        msg = f"{path} is broken: {describe_validation_error(error)}; train again"
-        raise InputError(msg, reason=_BROKEN) from error
+    manifest = load_unchecked_manifest(folder)
     _check_names(folder, set(manifest.files))
     for name, file in manifest.files.items():
         _check_file(folder / name, file)
     _check_weights_present(folder, manifest)
     return manifest
+
+
+def load_unchecked_manifest(folder: Path) -> CheckpointManifest:
+    """Return what a checkpoint's manifest says, without a look at its other files.
+
+    Raises:
+        InputError: There is none, or it is broken.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        msg = f"checkpoint {folder} must have a {MANIFEST_FILE}, got none; training did not finish"
+        raise InputError(msg, reason=_BROKEN)
+    try:
+        return CheckpointManifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        msg = f"{path} is broken: {describe_validation_error(error)}; train again"
+        raise InputError(msg, reason=_BROKEN) from error
 
 
 def check_adapter(tensors: Mapping[str, Any], expected: AbstractSet[str]) -> None:

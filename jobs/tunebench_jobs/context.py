@@ -9,8 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.contract import Progress, Report, Runtime, StageResult
+from tunebench_api.contract import Artefact, Progress, Report, Runtime, StageResult
+from tunebench_jobs.journal import Journal
 from tunebench_jobs.reports import Sink, open_sink
+from tunebench_jobs.storage.bucket import open_bucket
+from tunebench_jobs.storage.mirror import Mirror
+from tunebench_jobs.storage.sources import cache_dir
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Outcome:
     message: str
     artefacts: Sequence[str] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
+    # Artefacts that another process has sent to the store already, perhaps from another machine.
+    sent: Sequence[Artefact] = ()
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,18 @@ class StageContext:
 
     @property
     def store(self) -> Path:
-        """Root of the artefact store."""
-        return Path(self.runtime.store)
+        """Root of the artefact store, or of this machine's copy of it."""
+        return Path(self.runtime.store) if self.mirror is None else self.mirror.folder
+
+    @cached_property
+    def mirror(self) -> Mirror | None:
+        """The tie between this machine's copy and a store that lies elsewhere."""
+        bucket = open_bucket(self.runtime.store)
+        if bucket is None:
+            return None
+        scratch = self.runtime.scratch
+        folder = Path(scratch) if scratch else cache_dir() / "stores" / bucket.root
+        return Mirror(bucket, folder)
 
     @property
     def output(self) -> Path:
@@ -44,8 +60,26 @@ class StageContext:
         return Path(self.runtime.prompts_dir) if self.runtime.prompts_dir else None
 
     def path(self, reference: str) -> Path:
-        """Return the folder of another stage's output, such as `data/<digest>`."""
+        """Return another stage's output, such as `data/<digest>`, or a file or folder of it.
+
+        From a store that lies elsewhere, that much is fetched.
+        """
+        if self.mirror is not None:
+            self.mirror.fetch(reference)
         return self.store / reference
+
+    def open_journal(self, folder: Path, prefix: str = "", *, batch: int = 1) -> Journal:
+        """Open the journal of a folder in the store, with what other machines wrote."""
+        if self.mirror is None:
+            return Journal(folder, prefix, batch=batch)
+        self.mirror.sync_journal(folder.relative_to(self.store).as_posix(), prefix)
+        return Journal(folder, prefix, batch=batch, keep=self.mirror.keep)
+
+    def close(self) -> None:
+        """Leave nothing behind that only this machine has."""
+        # Not `self.mirror`, which would connect.
+        if mirror := self.__dict__.get("mirror"):
+            mirror.close()
 
     def report(self, progress: Progress) -> None:
         """Tell the planner's side how far the stage is."""

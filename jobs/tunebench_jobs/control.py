@@ -76,10 +76,10 @@ def run_control(config: ControlConfig, context: StageContext) -> Outcome:
         InputError: A file of an earlier stage is broken.
     """
     if config.control is Control.SELF:
-        baseline = context.path(config.baseline) / COMPLETIONS_FILE
+        baseline = context.path(f"{config.baseline}/{COMPLETIONS_FILE}")
         completions = list(load_jsonl(baseline, Completion))
     else:
-        tasks = load_jsonl(context.path(config.data) / EVAL_FILE, Task)
+        tasks = load_jsonl(context.path(f"{config.data}/{EVAL_FILE}"), Task)
         completions = [build_null_completion(task) for task in tasks]
     save_text(context.output / COMPLETIONS_FILE, dump_jsonl(completions))
     return Outcome(

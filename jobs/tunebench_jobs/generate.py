@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self, cast
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, cast
 
 from tunebench_api.contract import GenerateConfig, Progress
 from tunebench_jobs.chat import ANSWER_END, build_messages
+from tunebench_jobs.completions import CompletionJournal
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, RetryableError
-from tunebench_jobs.files import disk_errors, save_text
+from tunebench_jobs.files import save_text
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
 
 if TYPE_CHECKING:
@@ -29,7 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COMPLETIONS_FILE = "completions.jsonl"
-PARTIAL_FILE = "partial.jsonl"
+# Begins the names of the files that an interrupted attempt leaves.
+PARTIAL_PREFIX = "partial"
 
 # A CPU may take minutes for a long completion, behind others in the queue.
 _TIMEOUT_SECONDS = 1800.0
@@ -66,12 +64,12 @@ def run_generate(
     if not endpoint or not model:
         msg = "`runtime.endpoint` and `runtime.servedName` must be set for generate"
         raise InputError(msg)
-    tasks = tuple(load_jsonl(context.path(config.data) / "eval.jsonl", Task))
+    tasks = tuple(load_jsonl(context.path(f"{config.data}/eval.jsonl"), Task))
     if not tasks:
         msg = f"`{config.data}/eval.jsonl` must have tasks, got none; give evaluation pull requests"
         raise InputError(msg, reason="NoTasks")
     started = time.monotonic()
-    with PartialFile(context.output / PARTIAL_FILE) as partial:
+    with CompletionJournal(context.open_journal(context.output, PARTIAL_PREFIX)) as partial:
         kept = len(partial.completions)
         work = _Generation(config, context, partial, patience, total=len(tasks))
         asyncio.run(work.run(endpoint, model, tasks))
@@ -99,59 +97,6 @@ def build_summary(
     }
 
 
-class PartialFile:
-    """Completions as they come, each durable before the next; survives a torn last line."""
-
-    def __init__(self, path: Path) -> None:
-        """Name the file; entering opens it."""
-        self._path = path
-        self._file: IO[bytes] | None = None
-        self.completions: dict[str, Completion] = {}
-
-    def __enter__(self) -> Self:
-        """Read what is whole, and cut off what is torn."""
-        with disk_errors(self._path):
-            content = self._path.read_bytes() if self._path.exists() else b""
-            self.completions, whole = parse_partial(content)
-            if whole < len(content):
-                logger.warning("dropping a torn line of %s", self._path)
-                os.truncate(self._path, whole)
-            self._file = self._path.open("ab")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-    def add(self, completion: Completion) -> None:
-        """Append a completion and wait until the disk has it."""
-        if self._file is None:
-            msg = "the file is not open"
-            raise ValueError(msg)
-        with disk_errors(self._path):
-            self._file.write(completion.model_dump_json().encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self.completions[completion.task] = completion
-
-
-def parse_partial(content: bytes) -> tuple[dict[str, Completion], int]:
-    """Return the completions up to the first line that is not whole, and the bytes they take."""
-    completions: dict[str, Completion] = {}
-    whole = 0
-    for line in content.splitlines(keepends=True):
-        try:
-            completion = Completion.model_validate_json(line)
-        except ValidationError:
-            break
-        if not line.endswith(b"\n"):
-            break
-        completions[completion.task] = completion
-        whole += len(line)
-    return completions, whole
-
-
 class _Generation:
     """One attempt: the tasks that are left, so many at a time."""
 
@@ -159,7 +104,7 @@ class _Generation:
         self,
         config: GenerateConfig,
         context: StageContext,
-        partial: PartialFile,
+        partial: CompletionJournal,
         patience: Patience,
         *,
         total: int,

@@ -7,16 +7,14 @@ import logging
 import os
 import secrets
 import shutil
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 from tunebench_jobs.context import StageContext
+from tunebench_jobs.termination import exit_on_sigterm
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ def local_ray(context: StageContext, *, cpus: int) -> Iterator[None]:
         _set_environment()
     import ray  # noqa: PLC0415 - takes a second to import
 
-    with _exit_on_sigterm():
+    with exit_on_sigterm():
         if not owned:
             ray.init(address="auto", log_to_driver=True)
             try:
@@ -83,7 +81,7 @@ def local_ray(context: StageContext, *, cpus: int) -> Iterator[None]:
                         _temp_dir=str(folder),
                     )
                 # Ray has put a handler in place of ours that aborts; a second one takes it back.
-                with _exit_on_sigterm():
+                with exit_on_sigterm():
                     yield
             finally:
                 ray.shutdown()
@@ -122,18 +120,3 @@ def _set_environment() -> None:
     # Whoever can talk to Ray can run code as this user, and others may share the machine. Without
     # a token of this cluster's own, Ray would write one into the home folder.
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-
-
-@contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that blocks are left in order."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        # A handler that was set in C, as Ray does, cannot be named and put back.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

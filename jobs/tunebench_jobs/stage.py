@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tunebench_api.contract import (
 from tunebench_jobs.context import Outcome, StageContext, timestamp
 from tunebench_jobs.errors import JobError, RetryableError
 from tunebench_jobs.files import build_file_digest, disk_errors, save_text
+from tunebench_jobs.termination import exit_on_sigterm
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ def run_stage(document: StageDocument) -> int:
     context = StageContext(document.runtime)
     started = timestamp()
     try:
-        with disk_errors(context.store):
+        with _closing(context), disk_errors(context.store):
             result = _run_once(document, context, started)
     except JobError as error:
         logger.error("stage failed: %s", error)  # noqa: TRY400 - the message is the whole story
@@ -89,14 +91,26 @@ def _run_once(document: StageDocument, context: StageContext, started: str) -> S
     with _locked(context.output):
         # What the preflight looks at, such as keys, can change without its config.
         reusable = document.config.stage != "preflight"
-        finished = load_result(context.output) if reusable else None
+        finished = _load_finished(context) if reusable else None
         if finished is not None:
             return finished
         module, name = STAGES[document.config.stage]
         function: StageFunction = getattr(importlib.import_module(module), name)
-        result = _build_success(function(document.config, context), context, started)
-        save_text(context.output / RESULT_FILE, result.model_dump_json(by_alias=True, indent=1))
+        outcome = function(document.config, context)
+        result = _build_success(outcome, context, started)
+        text = result.model_dump_json(by_alias=True, indent=1)
+        if context.mirror is not None:
+            sent = {each.path for each in outcome.sent}
+            context.mirror.publish(context.runtime.output, result, text.encode(), sent)
+        save_text(context.output / RESULT_FILE, text)
         return result
+
+
+def _load_finished(context: StageContext) -> StageResult | None:
+    """Return the result that the store has; a copy of it on this machine says nothing."""
+    if context.mirror is not None:
+        return context.mirror.load_result(context.runtime.output)
+    return load_result(context.output)
 
 
 def _build_success(outcome: Outcome, context: StageContext, started: str) -> StageResult:
@@ -111,9 +125,27 @@ def _build_success(outcome: Outcome, context: StageContext, started: str) -> Sta
         message=outcome.message,
         started_at=started,
         finished_at=timestamp(),
-        artefacts=artefacts,
+        artefacts=(*artefacts, *outcome.sent),
         summary=dict(outcome.summary),
     )
+
+
+@contextmanager
+def _closing(context: StageContext) -> Iterator[None]:
+    """Send to a store that lies elsewhere what it lacks, however the stage ends."""
+    if context.mirror is None:
+        yield
+        return
+    with exit_on_sigterm():
+        try:
+            yield
+        finally:
+            # A second SIGTERM must not cut this short.
+            before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            try:
+                context.close()
+            finally:
+                signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

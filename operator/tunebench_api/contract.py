@@ -241,6 +241,8 @@ class Runtime(Wire):
 
     # Root of the artefact store: config paths such as `data/<digest>` are relative to it.
     store: str
+    # Folder of this machine for copies of a store that lies elsewhere; absent: the user's cache.
+    scratch: str | None = None
     # This stage's output folder, relative to `store`.
     output: str
     # File that receives the stage's `Report`, or the address of a ConfigMap.

@@ -1,7 +1,8 @@
 """Where things lie that a run names: paths, and schemes that pods and laptops resolve alike.
 
 `pvc://CLAIM/PATH` is a file or folder in a PersistentVolumeClaim of the run's namespace, mounted at
-the same place in every pod. `sample://NAME` is a file that ships with tunebench.
+the same place in every pod. `s3://BUCKET/PATH` lies in a bucket, of which machines have copies.
+`sample://NAME` is a file that ships with tunebench.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 PVC_SCHEME = "pvc://"
+S3_SCHEME = "s3://"
 SAMPLE_SCHEME = "sample://"
 PVC_MOUNTS = "/mnt/pvc"
 # In a checkout; an image has its own.
 SAMPLES_FOLDER = "manifests/samples/data"
 
 _SAMPLE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*")
+_BUCKET = re.compile(r"s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^?#]*)?")
 _CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -48,6 +51,22 @@ def resolve_place(uri: str) -> str:
         return uri
     claim, path = parse_claim(uri)
     return f"{claim_mount(claim)}/{path}".rstrip("/")
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a URI names what no machine can open as a file."""
+    return uri.startswith(S3_SCHEME)
+
+
+def check_bucket(uri: str) -> None:
+    """Check the form of an `s3://` URI.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not _BUCKET.fullmatch(uri):
+        msg = f"must be {S3_SCHEME}BUCKET/FOLDER, got {uri}"
+        raise ValueError(msg)
 
 
 def resolve_sample(uri: str, folder: str) -> str:

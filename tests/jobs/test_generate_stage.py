@@ -19,7 +19,7 @@ from tunebench_api.contract import Base, GenerateConfig, Report, Runtime, StageD
 from tunebench_api.v1alpha1 import GenerationSpec, Tool
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, RetryableError
-from tunebench_jobs.generate import COMPLETIONS_FILE, PARTIAL_FILE, Patience, run_generate
+from tunebench_jobs.generate import COMPLETIONS_FILE, PARTIAL_PREFIX, Patience, run_generate
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
 
 pytestmark = pytest.mark.jobs
@@ -203,7 +203,9 @@ def test_other_refusals_end_the_stage(tmp_path: Path, endpoint: Endpoint) -> Non
     with pytest.raises(InputError, match=r"`b:Describe`.*does not exist"):
         run(tmp_path, endpoint, "a", "b", "c", concurrency=1)
 
-    assert [row.completion for row in load(tmp_path, PARTIAL_FILE)] == ["A"]
+    (partial,) = (tmp_path / "generate/g").glob(f"{PARTIAL_PREFIX}*.jsonl")
+
+    assert [row.completion for row in load(tmp_path, partial.name)] == ["A"]
     assert not (tmp_path / "generate/g" / COMPLETIONS_FILE).exists()
 
 
@@ -244,12 +246,11 @@ def test_kill_costs_what_was_under_way(tmp_path: Path, endpoint: Endpoint) -> No
     document.write_text(
         StageDocument(config=config, runtime=context.runtime).model_dump_json(by_alias=True)
     )
-    partial = context.output / PARTIAL_FILE
     process = subprocess.Popen(
         [sys.executable, "-m", "tunebench_jobs", "stage", "--config", document]
     )
     deadline = time.monotonic() + 60
-    while not (partial.exists() and partial.read_bytes().count(b"\n") >= 3):
+    while _load_partial(context).count(b"\n") < 3:
         assert time.monotonic() < deadline
         if len(endpoint.requests) >= 4:
             endpoint.open.clear()
@@ -257,12 +258,19 @@ def test_kill_costs_what_was_under_way(tmp_path: Path, endpoint: Endpoint) -> No
     process.send_signal(signal.SIGKILL)
     process.wait()
     endpoint.open.set()
+    (partial,) = context.output.glob(f"{PARTIAL_PREFIX}*.jsonl")
     with partial.open("ab") as file:
         file.write(b'{"task": "d:Desc')
-    kept = [user for user in users if f'"{user}:Describe"' in partial.read_text()]
+    kept = [user for user in users if f'"{user}:Describe"'.encode() in _load_partial(context)]
     before = len(endpoint.prompts)
     run_generate(config, context)
 
     assert [row.completion for row in load(tmp_path)] == [user.upper() for user in users]
     assert set(endpoint.prompts[before:]) == set(users) - set(kept)
-    assert sorted(load(tmp_path, PARTIAL_FILE), key=lambda row: row.task) == load(tmp_path)
+    assert _load_partial(context).count(b"\n") == len(users)
+
+
+def _load_partial(context: StageContext) -> bytes:
+    """Return what all attempts left of their completions."""
+    files = context.output.glob(f"{PARTIAL_PREFIX}*.jsonl")
+    return b"".join(file.read_bytes() for file in files)

@@ -11,7 +11,7 @@ import pytest
 from tunebench_api.contract import BaselineConfig, ControlConfig, Runtime
 from tunebench_api.v1alpha1 import BaselineSpec, Control, Tool
 from tunebench_jobs.answers import parse_answer
-from tunebench_jobs.baseline import PARTIAL_FILE, ask_all, run_baseline
+from tunebench_jobs.baseline import PARTIAL_PREFIX, ask_all, run_baseline
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.control import run_control
 from tunebench_jobs.errors import InputError, RetryableError
@@ -140,7 +140,8 @@ def test_answers_of_a_failed_attempt_are_kept(tmp_path: Path) -> None:
     context = make_context(tmp_path, tasks)
     with pytest.raises(RetryableError, match="task `acme/shop#2:Describe`"):
         ask_all(tasks, MODEL, context, FakeModel(failing="Diff 2").ask)
-    with (context.output / PARTIAL_FILE).open("a") as file:
+    (partial,) = context.output.glob(f"{PARTIAL_PREFIX}*.jsonl")
+    with partial.open("a") as file:
         file.write('{"task": "acme/shop#2:Describe", "comp')
     second, third = FakeModel(), FakeModel()
     completions = ask_all(tasks, MODEL, context, second.ask)

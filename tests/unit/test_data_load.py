@@ -160,5 +160,5 @@ def test_local_addresses_become_paths() -> None:
     """Paths and file URLs are read here; other schemes are refused by name."""
     assert parse_local_path("data/a b.jsonl", FIELD) == Path("data/a b.jsonl")
     assert parse_local_path("file:///data/a%20b.jsonl", FIELD) == Path("/data/a b.jsonl")
-    with pytest.raises(InputError, match="s3://` is not supported yet"):
-        parse_local_path("s3://bucket/a.jsonl", FIELD)
+    with pytest.raises(InputError, match="gs://` is not supported yet"):
+        parse_local_path("gs://bucket/a.jsonl", FIELD)

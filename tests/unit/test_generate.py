@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tunebench_jobs.generate import PartialFile, build_summary, is_overflow, parse_partial
+from tunebench_jobs.completions import CompletionJournal
+from tunebench_jobs.generate import build_summary, is_overflow
+from tunebench_jobs.journal import Journal
 from tunebench_jobs.records import Completion, dump_jsonl
 
 ROWS = [
@@ -17,27 +19,22 @@ WHOLE = dump_jsonl(ROWS).encode()
 
 
 @pytest.mark.parametrize("lost", range(1, 90, 8))
-def test_a_torn_line_costs_one_completion(lost: int) -> None:
+def test_a_torn_line_costs_one_completion(tmp_path: Path, lost: int) -> None:
     """Wherever a crash tore the last line, all completions before it are kept."""
-    completions, whole = parse_partial(WHOLE[:-lost])
+    (tmp_path / "partial.jsonl").write_bytes(WHOLE[:-lost])
+    kept = CompletionJournal(Journal(tmp_path, "partial")).completions
 
-    assert list(completions) == ["t0", "t1"]
-    assert WHOLE[:whole] == dump_jsonl(ROWS[:2]).encode()
-
-
-def test_whole_file_is_kept() -> None:
-    """With no torn line, nothing is lost."""
-    assert parse_partial(WHOLE) == ({row.task: row for row in ROWS}, len(WHOLE))
+    assert list(kept) == ["t0", "t1"]
 
 
-def test_partial_file_goes_on_behind_a_torn_line(tmp_path: Path) -> None:
-    """What is appended after a crash can be read again."""
-    path = tmp_path / "partial.jsonl"
-    path.write_bytes(WHOLE[:-5])
-    with PartialFile(path) as partial:
-        partial.add(ROWS[2])
+def test_what_came_after_a_crash_is_read_with_what_came_before(tmp_path: Path) -> None:
+    """An attempt appends to a file of its own, and the next one reads all."""
+    (tmp_path / "partial.jsonl").write_bytes(WHOLE[:-5])
+    with CompletionJournal(Journal(tmp_path, "partial")) as journal:
+        journal.add(ROWS[2])
+    again = CompletionJournal(Journal(tmp_path, "partial"))
 
-    assert path.read_bytes() == WHOLE
+    assert again.completions == {row.task: row for row in ROWS}
 
 
 def test_summary_counts_what_readers_ask_for() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tunebench_api.v1alpha1 import JudgeSpec, SecretRef, Tool
 from tunebench_jobs.errors import InputError, RetryableError
+from tunebench_jobs.journal import Journal
 from tunebench_jobs.judge.comparisons import Message, build_comparisons, build_judge_digest
 from tunebench_jobs.judge.ledger import Ledger, LedgerEntry, MissingCause, open_ledger
 from tunebench_jobs.judge.pace import Pace
@@ -174,7 +175,7 @@ def test_other_judges_finish_when_one_is_away(tmp_path: Path) -> None:
     with pytest.raises(RetryableError, match="judge `away`"):
         asyncio.run(judge_comparisons(comparisons, PROMPTS, pair, tmp_path, Asking(ask, 2)))
 
-    assert len(Ledger(tmp_path / "verdicts" / pair[1].digest)) == 2
+    assert len(Ledger(Journal(tmp_path / "verdicts" / pair[1].digest))) == 2
 
 
 def test_a_refused_key_names_the_secret_and_not_its_value(tmp_path: Path) -> None:
@@ -265,12 +266,12 @@ def test_at_most_so_many_requests_are_in_flight(tmp_path: Path) -> None:
 
 def test_a_torn_tail_is_forgotten(tmp_path: Path) -> None:
     """An entry that a crash cut off is as if never written; those before it stand."""
-    with Ledger(tmp_path) as ledger:
+    with Ledger(Journal(tmp_path)) as ledger:
         for key in "ab":
             ledger.append(LedgerEntry(key=key, reply="x", replies=1))
     (shard,) = tmp_path.glob("*.jsonl")
     shard.write_bytes(shard.read_bytes()[:-7])
-    reopened = Ledger(tmp_path)
+    reopened = Ledger(Journal(tmp_path))
 
     assert (len(reopened), reopened.get("b")) == (1, None)
 
@@ -281,7 +282,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "one.jsonl").write_text(f"{whole}\n{{broken\n{whole}\n")
 
     with pytest.raises(InputError, match=r"one\.jsonl:2: broken ledger entry"):
-        Ledger(tmp_path)
+        Ledger(Journal(tmp_path))
 
 
 def test_all_shards_are_read(tmp_path: Path) -> None:
@@ -292,9 +293,9 @@ def test_all_shards_are_read(tmp_path: Path) -> None:
         LedgerEntry(key="b", reply="x", replies=1),
     ]
     for entry in entries:
-        with Ledger(tmp_path) as ledger:
+        with Ledger(Journal(tmp_path)) as ledger:
             ledger.append(entry)
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Journal(tmp_path))
 
     assert len(list(tmp_path.glob("*.jsonl"))) == 3
     assert (ledger.get("a"), ledger.get("b")) == (entries[0], entries[2])
@@ -305,7 +306,7 @@ def test_a_ledger_is_held_by_one_stage_at_a_time(tmp_path: Path) -> None:
     order: list[str] = []
 
     async def hold(name: str, *, writes: bool) -> None:
-        async with open_ledger(tmp_path, "digest", "{}") as ledger:
+        async with open_ledger(tmp_path / "digest", "{}") as ledger:
             order.append(f"{name} sees {len(ledger)}")
             await asyncio.sleep(0)
             if writes:

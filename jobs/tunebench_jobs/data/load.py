@@ -14,10 +14,17 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from tunebench_api.places import SAMPLE_SCHEME, SAMPLES_FOLDER, resolve_place, resolve_sample
+from tunebench_api.places import (
+    SAMPLE_SCHEME,
+    SAMPLES_FOLDER,
+    is_remote,
+    resolve_place,
+    resolve_sample,
+)
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import describe_validation_error
 from tunebench_jobs.rows import PullRequest
+from tunebench_jobs.storage.sources import fetch_source
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 _LOCAL_SCHEMES = ("", "file", "local")
@@ -32,11 +39,13 @@ class Row:
 
 
 def parse_local_path(uri: str, field: str) -> Path:
-    """Return the path that a URI of this machine names; `field` is its place in the run.
+    """Return the path that a URI names, here or by a copy; `field` is its place in the run.
 
     Raises:
         InputError: It lies elsewhere.
     """
+    if is_remote(uri):
+        return fetch_source(uri, field)
     try:
         if uri.startswith(SAMPLE_SCHEME):
             return Path(resolve_sample(uri, str(_samples_dir())))

@@ -3,8 +3,8 @@
 One folder holds one judge: `verdicts/<judge digest>/`. An entry is named by the SHA-256 of all that
 the judge was sent, so that it serves every order, run and variant that sends the same. Each
 process appends to a shard of its own, and reads all shards when it opens the ledger. A lock keeps
-other stages off the judge meanwhile: its limits hold across processes, and none asks what another
-is asking already.
+other stages of this machine off the judge meanwhile: its limits hold across processes, and none
+asks what another is asking already.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
-import os
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -25,13 +23,13 @@ from pydantic import ValidationError
 
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import disk_errors, save_text
+from tunebench_jobs.journal import Journal
 from tunebench_jobs.records import Record, describe_validation_error
 
 LEDGER_FOLDER = "verdicts"
 JUDGE_FILE = "judge.json"
-_SHARD_SUFFIX = ".jsonl"
 # Entries between two calls of fsync; a killed process loses none, a power cut at most these.
-_BATCH = 32
+BATCH = 32
 _LOCK_POLL_SECONDS = 0.2
 
 
@@ -57,14 +55,14 @@ class LedgerEntry(Record):
 class Ledger:
     """The entries of one judge, in memory and on disk."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read every shard in `folder`; nothing is written before the first new entry."""
-        self._folder = folder
+    def __init__(self, journal: Journal) -> None:
+        """Read every shard; nothing is written before the first new entry."""
+        self._journal = journal
         # Shards have no order. A verdict stands above an attempt that was given up.
-        found = sorted(_load_entries(folder), key=lambda each: (each.missing is None, each.replies))
+        found = sorted(
+            _load_entries(journal), key=lambda each: (each.missing is None, each.replies)
+        )
         self._entries = {entry.key: entry for entry in found}
-        self._shard: int | None = None
-        self._unsynced = 0
 
     def __enter__(self) -> Self:
         """Return the ledger, to be closed."""
@@ -77,11 +75,7 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         """Close the shard; everything in it is on the disk."""
-        if self._shard is not None:
-            with disk_errors(self._folder):
-                os.fsync(self._shard)
-            os.close(self._shard)
-            self._shard = None
+        self._journal.close()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -92,30 +86,35 @@ class Ledger:
 
     def append(self, entry: LedgerEntry) -> None:
         """Keep an entry: when this returns, it survives the end of this process."""
-        with disk_errors(self._folder):
-            if self._shard is None:
-                self._shard = _open_shard(self._folder)
-            _write_whole(self._shard, entry.model_dump_json().encode() + b"\n")
-            self._unsynced += 1
-            if self._unsynced >= _BATCH:
-                os.fsync(self._shard)
-                self._unsynced = 0
+        self._journal.append(entry.model_dump_json().encode())
         self._entries[entry.key] = entry
 
 
+def open_local_journal(folder: Path) -> Journal:
+    """Open the shards of a ledger on this machine."""
+    return Journal(folder, batch=BATCH)
+
+
 @asynccontextmanager
-async def open_ledger(store: Path, digest: str, description: str) -> AsyncIterator[Ledger]:
+async def open_ledger(
+    folder: Path,
+    description: str,
+    open_journal: Callable[[Path], Journal] = open_local_journal,
+) -> AsyncIterator[Ledger]:
     """Open a judge's ledger once no other stage holds it; `description` says whose it is."""
-    folder = store / LEDGER_FOLDER / digest
-    with disk_errors(store):
-        folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     with (folder / ".lock").open("w") as lock:
         while not _try_lock(lock.fileno()):  # noqa: ASYNC110 - another process holds it
             await asyncio.sleep(_LOCK_POLL_SECONDS)
         if not (folder / JUDGE_FILE).is_file():
             save_text(folder / JUDGE_FILE, description)
-        with Ledger(folder) as ledger:
+        with Ledger(open_journal(folder)) as ledger:
             yield ledger
+
+
+def _make_folder(folder: Path) -> None:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -126,26 +125,8 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _open_shard(folder: Path) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{uuid.uuid4().hex}{_SHARD_SUFFIX}"
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-
-
-def _write_whole(descriptor: int, line: bytes) -> None:
-    while line:
-        line = line[os.write(descriptor, line) :]
-
-
-def _load_entries(folder: Path) -> Iterator[LedgerEntry]:
-    for path in sorted(folder.glob(f"*{_SHARD_SUFFIX}")):
-        yield from _load_shard(path)
-
-
-def _load_shard(path: Path) -> Iterator[LedgerEntry]:
-    lines = path.read_bytes().split(b"\n")
-    # What follows the last line break is empty, or an entry that a crash cut off.
-    for number, line in enumerate(lines[:-1], 1):
+def _load_entries(journal: Journal) -> Iterator[LedgerEntry]:
+    for path, number, line in journal.load():
         try:
             yield LedgerEntry.model_validate_json(line)
         except ValidationError as error:

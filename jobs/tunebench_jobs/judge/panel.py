@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tunebench_api.v1alpha1 import JudgeSpec
 from tunebench_jobs.errors import InputError, JobError
+from tunebench_jobs.journal import Journal
 from tunebench_jobs.judge.comparisons import Message, Question
-from tunebench_jobs.judge.ledger import Ledger, LedgerEntry, MissingCause
+from tunebench_jobs.judge.ledger import Ledger, LedgerEntry, MissingCause, open_local_journal
 from tunebench_jobs.judge.pace import Pace
 from tunebench_jobs.judge.verdicts import UnparsableVerdictError, parse_verdict
 from tunebench_jobs.llm import Endpoint, Reply
@@ -33,11 +35,15 @@ class Judge:
 
 @dataclass(frozen=True)
 class Asking:
-    """How judges are asked: by what, how often more when a reply is unreadable, told to whom."""
+    """How judges are asked: by what, how often more when a reply is unreadable, told to whom.
+
+    `open_journal` opens what a ledger's entries are kept in.
+    """
 
     ask: Ask
     retries: int
     on_entry: Callable[[], None] = lambda: None
+    open_journal: Callable[[Path], Journal] = open_local_journal
 
 
 def list_open_questions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tunebench_api.v1alpha1 import REFERENCE_JUDGE, JudgeSpec
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import save_text
+from tunebench_jobs.journal import Journal
 from tunebench_jobs.judge.comparisons import (
     Comparison,
     Message,
@@ -26,7 +27,7 @@ from tunebench_jobs.judge.comparisons import (
     find_prompt_delimiters,
 )
 from tunebench_jobs.judge.health import build_judge_health
-from tunebench_jobs.judge.ledger import build_judge_file, open_ledger
+from tunebench_jobs.judge.ledger import BATCH, LEDGER_FOLDER, build_judge_file, open_ledger
 from tunebench_jobs.judge.panel import Asking, Judge, ask_judge
 from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow, build_verdict_row
 from tunebench_jobs.judge.reference import REFERENCE_VERSION
@@ -63,7 +64,9 @@ def run_judge(config: JudgeConfig, context: StageContext) -> Outcome:
     prompts = load_configured_prompts(config.prompts, context.prompts_dir).prompt_set
     comparisons = load_comparisons(config, context)
     progress = _ProgressLine(context, total=len(comparisons) * len(judges))
-    asking = Asking(_ask_patiently, config.judging.retries, progress.advance)
+    asking = Asking(
+        _ask_patiently, config.judging.retries, progress.advance, open_journal=_journals(context)
+    )
     reports = asyncio.run(judge_comparisons(comparisons, prompts, judges, context.store, asking))
     rows = [row for report in reports for row in report.rows]
     save_text(context.output / VERDICTS_FILE, dump_jsonl(rows))
@@ -102,7 +105,7 @@ def load_comparisons(config: JudgeConfig, context: StageContext) -> list[Compari
     Raises:
         InputError: A file or a completion is absent or broken.
     """
-    tasks = list(load_jsonl(context.path(config.data) / "eval.jsonl", Task))
+    tasks = list(load_jsonl(context.path(f"{config.data}/eval.jsonl"), Task))
     model, baseline = (
         load_completions(context.path(folder)) for folder in (config.completions, config.baseline)
     )
@@ -168,7 +171,9 @@ async def _judge_all(
     """Fill one judge's ledger, and read this variant's verdicts from it."""
     questions = [_build_question(judge, comparison, message) for comparison, message in pairs]
     shown = judge.spec.model_dump(mode="json", include={"model", "temperature", "max_tokens"})
-    async with open_ledger(store, judge.digest, build_judge_file(shown)) as ledger:
+    place = store / LEDGER_FOLDER / judge.digest
+    described = build_judge_file(shown)
+    async with open_ledger(place, described, asking.open_journal) as ledger:
         to_ask = [question for question in questions if question is not None]
         asked = await ask_judge(judge, to_ask, ledger, asking)
         rows = [
@@ -186,6 +191,10 @@ def _build_question(judge: Judge, comparison: Comparison, message: Message) -> Q
     is_reference = judge.spec.model == REFERENCE_JUDGE
     extra = build_reference_case(comparison, judge.field) if is_reference else {}
     return build_question(judge.digest, message, extra)
+
+
+def _journals(context: StageContext) -> Callable[[Path], Journal]:
+    return lambda folder: context.open_journal(folder, batch=BATCH)
 
 
 async def _ask_patiently(endpoint: Endpoint, messages: Sequence[Message]) -> Reply:

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from tunebench_api.contract import ScoreConfig, ScoredVariant, VariantKind
+from tunebench_api.contract import RESULT_FILE, ScoreConfig, ScoredVariant, VariantKind
 from tunebench_api.v1alpha1 import Control
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError
@@ -33,7 +33,7 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
     Raises:
         InputError: There is no task, or an artefact of an earlier stage is absent or broken.
     """
-    tasks = list(load_jsonl(context.path(config.data) / _EVAL_FILE, Task))
+    tasks = list(load_jsonl(context.path(f"{config.data}/{_EVAL_FILE}"), Task))
     if not tasks:
         msg = f"`{config.data}/{_EVAL_FILE}` must have at least one task, got none"
         raise InputError(msg, reason="EmptyDataset")
@@ -74,7 +74,7 @@ def load_variants(
     variants = []
     for spec in config.variants:
         completions = load_completions(context.path(spec.completions))
-        verdicts = load_jsonl(context.path(spec.judge) / VERDICTS_FILE, VerdictRow)
+        verdicts = load_jsonl(context.path(f"{spec.judge}/{VERDICTS_FILE}"), VerdictRow)
         variants.append(
             JudgedVariant(
                 spec=spec.model_copy(update={"size_billions": sizes.get(spec.name)}),
@@ -122,17 +122,14 @@ def digest_inputs(config: ScoreConfig, context: StageContext) -> dict[str, str]:
     paths.append(f"{config.baseline}/{_COMPLETIONS_FILE}")
     for spec in config.variants:
         paths += [f"{spec.completions}/{_COMPLETIONS_FILE}", f"{spec.judge}/{VERDICTS_FILE}"]
-    return {
-        path: build_file_digest(context.path(path))
-        for path in sorted(set(paths))
-        if context.path(path).is_file()
-    }
+    files = {path: context.path(path) for path in sorted(set(paths))}
+    return {path: build_file_digest(file) for path, file in files.items() if file.is_file()}
 
 
 def load_prompts(config: ScoreConfig, context: StageContext) -> dict[str, str]:
     """Return name and SHA-256 of the prompt set that judges were asked with."""
     for spec in config.variants:
-        result = load_result(context.path(spec.judge))
+        result = load_result(context.path(f"{spec.judge}/{RESULT_FILE}").parent)
         if result and "prompts" in result.summary:
             return {
                 "name": str(result.summary["prompts"]),
@@ -172,7 +169,7 @@ def _select(
 
 def _count_parameters(context: StageContext, train: str) -> str | None:
     """Return the base's parameters in billions, as the train stage counted them."""
-    result = load_result(context.path(train))
+    result = load_result(context.path(f"{train}/{RESULT_FILE}").parent)
     counts = result.summary.get("parameters") if result else None
     if not counts:
         return None

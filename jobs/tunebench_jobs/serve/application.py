@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.contract import Progress, ServeConfig, parse_stage_document
+from tunebench_api.contract import Progress, ServeConfig, StageDocument, parse_stage_document
 from tunebench_jobs.context import StageContext, timestamp
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import disk_errors
-from tunebench_jobs.serve.deployment import build_deployment
+from tunebench_jobs.serve.deployment import build_deployment, build_fetching_deployment
 from tunebench_jobs.serve.stage import build_model
 from tunebench_jobs.stage import build_failure
 
@@ -29,17 +29,21 @@ def build(arguments: Mapping[str, str]) -> Any:
     started = timestamp()
     try:
         with disk_errors(context.store):
-            return _build(document.config, context)
+            return _build(document, context)
     except JobError as error:
         # Ray Serve would only say that it failed.
         context.finish(build_failure(error, started=started))
         raise
 
 
-def _build(config: object, context: StageContext) -> Any:
+def _build(document: StageDocument, context: StageContext) -> Any:
+    config = document.config
     if not isinstance(config, ServeConfig):
-        msg = f"`config.stage` must be serve, got {getattr(config, 'stage', config)}"
+        msg = f"`config.stage` must be serve, got {config.stage}"
         raise InputError(msg, reason="InvalidDocument")
+    if context.mirror is not None:
+        # The replica may run on another machine, which has to fetch what it loads.
+        return build_fetching_deployment(document)
     context.report(Progress(message="checking checkpoints"))
     model = build_model(config, context)
     context.report(Progress(message="loading the model"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tunebench_api.contract import StageDocument
 from tunebench_jobs.serve.service import ChatService
 
 # Of keys and values; what is over waits.
@@ -68,8 +69,33 @@ class ChatReplica:
             raise RuntimeError(msg)
 
 
+class FetchingChatReplica(ChatReplica):
+    """A replica that fetches its model from a store in a bucket."""
+
+    def __init__(self, document: str) -> None:
+        """Fetch, check and load what a stage document names.
+
+        Raises:
+            JobError: A model or checkpoint cannot be served; it has been reported.
+        """
+        from tunebench_jobs.serve.fetching import fetch_model  # noqa: PLC0415 - in the replica only
+
+        super().__init__(fetch_model(document).model_dump_json())
+
+
 def build_deployment(model: Model) -> Any:
     """Build the application that Ray Serve runs."""
+    return _bind(ChatReplica, model.model_dump_json(), model.gpus)
+
+
+def build_fetching_deployment(document: StageDocument) -> Any:
+    """Build the application whose replica fetches its model."""
+    return _bind(
+        FetchingChatReplica, document.model_dump_json(by_alias=True), document.runtime.gpus or 0
+    )
+
+
+def _bind(replica: type[ChatReplica], document: str, gpus: int) -> Any:
     from ray import serve  # noqa: PLC0415 - takes a second to import
 
     deployment = serve.deployment(
@@ -82,9 +108,9 @@ def build_deployment(model: Model) -> Any:
         graceful_shutdown_timeout_s=1.0,
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
         # Ray hides from an actor the GPUs that it has not asked for.
-        ray_actor_options={"num_cpus": 1, "num_gpus": model.gpus},
-    )(serve.ingress()(ChatReplica))
-    return deployment.bind(model.model_dump_json())
+        ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
+    )(serve.ingress()(replica))
+    return deployment.bind(document)
 
 
 def load_service(model: Model) -> ChatService:

@@ -69,7 +69,7 @@ def build_model(config: ServeConfig, context: StageContext) -> Model:
         if variant.checkpoint is None:
             plain.append(variant.name)
             continue
-        folder = context.path(variant.checkpoint) / CHECKPOINT_FOLDER
+        folder = context.path(f"{variant.checkpoint}/{CHECKPOINT_FOLDER}")
         facts = load_manifest(folder).facts
         if facts.method is TuningMethod.FULL:
             full[variant.name] = folder

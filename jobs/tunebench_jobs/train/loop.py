@@ -12,6 +12,7 @@ import torch
 
 from tunebench_api.v1alpha1 import TuningSpec
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.train.bucket_points import BucketPoints
 from tunebench_jobs.train.engine import Engine
 from tunebench_jobs.train.examples import TrainSet
 from tunebench_jobs.train.layout import Position
@@ -40,6 +41,8 @@ class Work:
     padding: int
     folder: Path
     identity: str
+    # Where the store lies in a bucket; then `folder` is not used.
+    bucket: BucketPoints | None = None
 
     @property
     def sizes(self) -> Sizes:
@@ -82,15 +85,26 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
         position = _advance(position, work, step, loss, time.monotonic() - started)
         hooks.on_step(position, total)
         if position.step % work.tuning.checkpoint_steps == 0 or position.step == total:
-            folder = save_resume_point(
-                engine, position, work=work.folder, identity=work.identity, place=place
-            )
-            hooks.on_resume_point(position, folder)
+            _keep(engine, work, place, hooks, position)
     return position
 
 
+def _keep(engine: Engine, work: Work, place: Place, hooks: Hooks, position: Position) -> None:
+    if work.bucket is not None:
+        work.bucket.save(engine, position, work.identity, hooks.on_resume_point)
+        return
+    folder = save_resume_point(
+        engine, position, work=work.folder, identity=work.identity, place=place
+    )
+    hooks.on_resume_point(position, folder)
+
+
 def _resume(engine: Engine, work: Work, place: Place) -> Position:
-    found = find_resume_point(work.folder, work.identity)
+    found = (
+        work.bucket.find(work.identity)
+        if work.bucket is not None
+        else find_resume_point(work.folder, work.identity)
+    )
     # Nobody may write to the folder before all have looked.
     place.meet()
     if found is None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,14 @@ class Place:
         """Wait until all workers are here."""
         if self.workers > 1:
             dist.barrier()
+
+    def gather(self, value: ValueT) -> list[ValueT]:
+        """Return the values of all workers, in the order of their ranks."""
+        if self.workers == 1:
+            return [value]
+        values: list[Any] = [None] * self.workers
+        dist.all_gather_object(values, value)
+        return values
 
     def sum(self, value: float) -> float:
         """Return the sum of a number over all workers."""

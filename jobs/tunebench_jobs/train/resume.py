@@ -2,6 +2,7 @@
 
 A resume point is a folder `step-<number>` with the engine's files and `state.json`, which is
 written last and holds the SHA-256 of the others. All workers see the folder: it is in the store.
+`bucket_points` has those of stores in a bucket.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.place import Place
 
 STATE_FILE = "state.json"
-_KEPT = 2
+KEPT = 2
 
 
 class ResumePoint(Record):
@@ -53,18 +54,22 @@ def save_resume_point(
     engine.save(folder)
     place.meet()
     if place.rank == 0:
-        files = {
-            str(path.relative_to(folder)): CheckpointFile(
-                sha256=build_file_digest(path), bytes=path.stat().st_size
-            )
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        point = ResumePoint(identity=identity, position=position, files=files)
+        point = ResumePoint(identity=identity, position=position, files=build_files(folder))
         save_text(folder / STATE_FILE, point.model_dump_json(indent=1))
-        for old in sorted(work.glob("step-*"))[:-_KEPT]:
+        for old in sorted(work.glob("step-*"))[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def build_files(folder: Path) -> dict[str, CheckpointFile]:
+    """Return size and digest of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): CheckpointFile(
+            sha256=build_file_digest(path), bytes=path.stat().st_size
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _load_point(folder: Path) -> ResumePoint | None:

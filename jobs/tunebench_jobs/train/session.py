@@ -12,6 +12,7 @@ import torch
 from tunebench_api.contract import TrainConfig
 from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.checkpoints import (
+    MANIFEST_FILE,
     CheckpointFacts,
     build_fingerprint,
     check_full_weights,
@@ -19,6 +20,8 @@ from tunebench_jobs.checkpoints import (
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.files import disk_errors, save_text
 from tunebench_jobs.models import build_base_digest, load_tokenizer, resolve_base
+from tunebench_jobs.storage.mirror import Mirror
+from tunebench_jobs.train.bucket_points import BucketPoints
 from tunebench_jobs.train.engine import Engine, build_engine
 from tunebench_jobs.train.examples import (
     TRAIN_FILE,
@@ -58,6 +61,7 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
             seed=config.seed,
             padding=int(session.tokenizer.pad_token_id),
             folder=context.output / WORK_FOLDER,
+            bucket=_open_points(context, place),
             identity=f"{session.base_digest}:{session.train_set.digest}:{place.workers}",
         )
         saved_dtype = _find_saved_dtype(session.model)
@@ -69,9 +73,15 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
         _leave(session, _gather(engine, session, saved_dtype), before, position)
 
 
+def _open_points(context: StageContext, place: Place) -> BucketPoints | None:
+    if context.mirror is None:
+        return None
+    return BucketPoints(context.mirror, context.runtime.output, place)
+
+
 def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
     """Load everything; the first worker first, so that the others find what it converted."""
-    examples = load_train_examples(context.path(config.data) / TRAIN_FILE)
+    examples = load_train_examples(context.path(f"{config.data}/{TRAIN_FILE}"))
     if place.rank > 0:
         place.meet()
     folder = resolve_base(config.base, context.store)
@@ -118,6 +128,18 @@ def _leave(
     output = session.context.output
     save_checkpoint(output / CHECKPOINT_FOLDER, session.model, session.tokenizer, trained, facts)
     save_text(output / SUMMARY_FILE, json.dumps(_build_summary(facts, position), indent=1))
+    if session.context.mirror is not None:
+        _send_checkpoint(session.context.mirror, session.context.runtime.output)
+
+
+def _send_checkpoint(mirror: Mirror, output: str) -> None:
+    """Send the checkpoint, its manifest after its files, and last the summary."""
+    folder = f"{output}/{CHECKPOINT_FOLDER}"
+    mirror.bucket.remove_folder(folder)
+    names = {path.name for path in (mirror.folder / folder).iterdir()}
+    mirror.send(f"{folder}/{name}" for name in sorted(names - {MANIFEST_FILE}))
+    mirror.send([f"{folder}/{MANIFEST_FILE}"])
+    mirror.send([f"{output}/{SUMMARY_FILE}"])
 
 
 def _build_facts(session: Session, position: Position) -> CheckpointFacts:

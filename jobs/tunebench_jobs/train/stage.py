@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.contract import Progress, TrainConfig
+from tunebench_api.contract import Artefact, Progress, TrainConfig
 from tunebench_api.v1alpha1 import DeepSpeed, Packing, TuningMethod, TuningSpec
-from tunebench_jobs.checkpoints import MANIFEST_FILE, load_manifest
+from tunebench_jobs.checkpoints import MANIFEST_FILE, load_manifest, load_unchecked_manifest
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.files import DISK_FULL_WORDS, build_store_full
 from tunebench_jobs.local_ray import local_ray
+from tunebench_jobs.storage.bucket import build_filesystem
+from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER
 from tunebench_jobs.train.worker import run_worker
 
 logger = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 1500
+_SNAPSHOT_FILE = "checkpoint_manager_snapshot.json"
 
 
 def run_train(config: TrainConfig, context: StageContext) -> Outcome:
@@ -33,9 +37,11 @@ def run_train(config: TrainConfig, context: StageContext) -> Outcome:
     """
     _check_supported(config.tuning)
     summary_file = context.output / SUMMARY_FILE
-    if not summary_file.is_file():
+    if not _is_trained(context):
         context.report(Progress(percent=0, message="starting Ray"))
         _fit(config, context)
+    if context.mirror is not None:
+        return _collect_sent(context, context.mirror)
     manifest = load_manifest(context.output / CHECKPOINT_FOLDER)
     shutil.rmtree(context.output / WORK_FOLDER, ignore_errors=True)
     summary: dict[str, Any] = json.loads(summary_file.read_bytes())
@@ -43,6 +49,36 @@ def run_train(config: TrainConfig, context: StageContext) -> Outcome:
         message=_describe(summary),
         artefacts=[f"{CHECKPOINT_FOLDER}/{name}" for name in (*manifest.files, MANIFEST_FILE)],
         summary=summary,
+    )
+
+
+def _is_trained(context: StageContext) -> bool:
+    """Whether an earlier attempt left the summary, which comes after the checkpoint."""
+    if context.mirror is None:
+        return (context.output / SUMMARY_FILE).is_file()
+    return context.mirror.fetch_file(f"{context.runtime.output}/{SUMMARY_FILE}") is not None
+
+
+def _collect_sent(context: StageContext, mirror: Mirror) -> Outcome:
+    """Describe the checkpoint that a worker, perhaps on another machine, sent to the bucket."""
+    output = context.runtime.output
+    summary_file = mirror.fetch_file(f"{output}/{SUMMARY_FILE}")
+    manifest_file = mirror.fetch_file(f"{output}/{CHECKPOINT_FOLDER}/{MANIFEST_FILE}")
+    if summary_file is None or manifest_file is None:
+        msg = f"training ended without a checkpoint in `{mirror.bucket.uri}/{output}`"
+        raise RetryableError(msg, reason="TrainFailed")
+    manifest = load_unchecked_manifest(manifest_file.parent)
+    mirror.bucket.remove_folder(f"{output}/{WORK_FOLDER}")
+    shutil.rmtree(context.output / WORK_FOLDER, ignore_errors=True)
+    summary: dict[str, Any] = json.loads(summary_file.read_bytes())
+    return Outcome(
+        message=_describe(summary),
+        artefacts=[f"{CHECKPOINT_FOLDER}/{MANIFEST_FILE}"],
+        summary=summary,
+        sent=[
+            Artefact(path=f"{CHECKPOINT_FOLDER}/{name}", sha256=file.sha256, bytes=file.bytes)
+            for name, file in manifest.files.items()
+        ],
     )
 
 
@@ -76,7 +112,10 @@ def _check_supported(tuning: TuningSpec) -> None:
 def _fit(config: TrainConfig, context: StageContext) -> None:
     workers = config.tuning.workers
     # Resume points are found by our own manifest: Ray's snapshot may be half written.
-    (context.output / WORK_FOLDER / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)
+    if context.mirror is None:
+        (context.output / WORK_FOLDER / _SNAPSHOT_FILE).unlink(missing_ok=True)
+    else:
+        context.mirror.bucket.remove(f"{context.runtime.output}/{WORK_FOLDER}/{_SNAPSHOT_FILE}")
     with local_ray(context, cpus=workers + 1):
         import ray  # noqa: PLC0415 - takes a second to import
         import ray.train  # noqa: PLC0415 - likewise
@@ -87,7 +126,7 @@ def _fit(config: TrainConfig, context: StageContext) -> None:
         scaling = ray.train.ScalingConfig(
             num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, "GPU": int(gpus)}
         )
-        running = ray.train.RunConfig(name=WORK_FOLDER, storage_path=str(context.output.resolve()))
+        running = ray.train.RunConfig(name=WORK_FOLDER, **_find_storage(context))
         trainer = _build_trainer(
             config,
             train_loop_config={
@@ -104,6 +143,18 @@ def _fit(config: TrainConfig, context: StageContext) -> None:
             raise build_job_error(error.worker_failures, context.store) from error
         except ray.train.TrainingFailedError as error:
             raise RetryableError(f"training failed: {error}", reason="TrainFailed") from error
+
+
+def _find_storage(context: StageContext) -> dict[str, Any]:
+    """Return where Ray Train keeps its checkpoints."""
+    if context.mirror is None:
+        return {"storage_path": str(context.output.resolve())}
+    bucket = context.mirror.bucket
+    return {
+        "storage_path": f"{bucket.root}/{context.runtime.output}",
+        # Holds no key: each process of Ray reads its own environment.
+        "storage_filesystem": build_filesystem(bucket.name, os.environ, at_once=True),
+    }
 
 
 def _build_trainer(config: TrainConfig, **arguments: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tunebench_api.contract import Progress, Runtime, TrainConfig
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.train.layout import Position
 
 _REPORT_SECONDS = 1.0
@@ -38,6 +39,9 @@ def run_worker(arguments: Mapping[str, str]) -> None:
 
     def keep(position: Position, folder: Path) -> None:
         reporter.checkpoint = folder.name
+        if context.mirror is not None:
+            _send(context.mirror, position, folder)
+            return
         ray.train.report(
             {"step": position.step, "loss": position.last_losses[-1]},
             # All workers wrote to the store already; Ray only has to know.
@@ -54,6 +58,20 @@ def run_worker(arguments: Mapping[str, str]) -> None:
             "`maxLength`, or set `deepspeed: ZeRO3`"
         )
         raise InputError(msg, reason="OutOfMemory") from error
+
+
+def _send(mirror: Mirror, position: Position, folder: Path) -> None:
+    """Have Ray Train bring this worker's files of a resume point to the bucket."""
+    import ray.train  # noqa: PLC0415 - likewise
+
+    # With plain data parallelism the first worker alone has files.
+    mine = ray.train.Checkpoint.from_directory(str(folder)) if any(folder.iterdir()) else None
+    with mirror.bucket.errors():
+        ray.train.report(
+            {"step": position.step, "loss": position.last_losses[-1]},
+            checkpoint=mine,
+            checkpoint_dir_name=folder.name,
+        )
 
 
 class _Reporter:

@@ -1,0 +1,48 @@
+"""Completions as they come, each durable before the next, for the attempt that goes on."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Self
+
+from pydantic import ValidationError
+
+from tunebench_jobs.journal import Journal
+from tunebench_jobs.records import Completion
+
+logger = logging.getLogger(__name__)
+
+
+class CompletionJournal:
+    """The completions of earlier attempts, and those of this one."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Read what is whole; a broken line costs its own completion alone."""
+        self._journal = journal
+        self.completions: dict[str, Completion] = {}
+        for path, number, line in journal.load():
+            try:
+                completion = Completion.model_validate_json(line)
+            except ValidationError:
+                logger.warning("%s:%d is broken, and completed anew", path, number)
+                continue
+            self.completions[completion.task] = completion
+
+    def __enter__(self) -> Self:
+        """Return the journal, to be closed."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._journal.close()
+
+    def add(self, completion: Completion) -> None:
+        """Append a completion and wait until the disk has it."""
+        self._journal.append(completion.model_dump_json().encode())
+        self.completions[completion.task] = completion

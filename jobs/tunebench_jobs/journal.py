@@ -1,0 +1,89 @@
+"""Lines that must outlive the process that writes them, such as answers that were paid for.
+
+A journal is a set of shards `<prefix>*.jsonl` in one folder. Each process appends to shards of its
+own and reads all; what follows the last line break of a shard is nothing, or what a crash cut off.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tunebench_jobs.files import disk_errors
+
+_SUFFIX = ".jsonl"
+# A bucket cannot append: a shard is sent whole with each change, so it must stay small.
+_MAX_SHARD_BYTES = 1 << 20
+
+Keep = Callable[[Path], None]
+
+
+class Journal:
+    """The shards of one folder; `keep` is told of each that has grown."""
+
+    def __init__(
+        self, folder: Path, prefix: str = "", *, batch: int = 1, keep: Keep | None = None
+    ) -> None:
+        """Name the shards; nothing is written before the first line.
+
+        Args:
+            folder: Where the shards lie.
+            prefix: How their names begin.
+            batch: Lines between two calls of fsync; a killed process loses none, a power cut
+                at most these.
+            keep: Called after each line.
+        """
+        self._folder = folder
+        self._prefix = prefix
+        self._batch = batch
+        self._keep = keep
+        self._path: Path | None = None
+        self._shard: int | None = None
+        self._bytes = 0
+        self._unsynced = 0
+
+    def load(self) -> Iterator[tuple[Path, int, bytes]]:
+        """Yield the whole lines of all shards, each with its file and number."""
+        for path in sorted(self._folder.glob(f"{self._prefix}*{_SUFFIX}")):
+            lines = path.read_bytes().split(b"\n")
+            for number, line in enumerate(lines[:-1], 1):
+                yield path, number, line
+
+    def append(self, line: bytes) -> None:
+        """Keep a line: when this returns, it survives the end of this process."""
+        with disk_errors(self._folder):
+            if self._shard is None or (self._keep and self._bytes > _MAX_SHARD_BYTES):
+                self._open_shard()
+            assert self._shard is not None  # noqa: S101 - just opened
+            _write_whole(self._shard, line + b"\n")
+            self._bytes += len(line) + 1
+            self._unsynced += 1
+            if self._unsynced >= self._batch:
+                os.fsync(self._shard)
+                self._unsynced = 0
+        if self._keep and self._path:
+            self._keep(self._path)
+
+    def close(self) -> None:
+        """Close the shard; everything in it is on the disk."""
+        if self._shard is not None:
+            with disk_errors(self._folder):
+                os.fsync(self._shard)
+            os.close(self._shard)
+            self._shard = None
+
+    def _open_shard(self) -> None:
+        self.close()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        dash = "-" if self._prefix else ""
+        self._path = self._folder / f"{self._prefix}{dash}{uuid.uuid4().hex}{_SUFFIX}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self._shard = os.open(self._path, flags, 0o644)
+        self._bytes = 0
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(descriptor, line) :]
