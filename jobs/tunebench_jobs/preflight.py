@@ -19,6 +19,7 @@ from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.llm import build_endpoint, load_litellm
 from tunebench_jobs.prompt_source import find_prompts, parse_variables
+from tunebench_jobs.storage.check import check_bucket
 
 _SERVER_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 # What a gateway says when nothing answers behind it.
@@ -33,13 +34,14 @@ class Asked(NamedTuple):
 
 
 def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
-    """Check prompts, credentials, servers and base models, the cheapest first.
+    """Check the store, prompts, credentials, servers and base models, the cheapest first.
 
     Raises:
         InputError: Names every field that must change, and how.
         RetryableError: A server or the model hub does not answer.
     """
     steps = (
+        ("checking the store", partial(check_store, context)),
         ("checking the prompt set", partial(check_prompts, config, context)),
         ("checking keys", partial(check_keys, config, os.environ)),
         ("checking providers", partial(check_providers, config)),
@@ -91,6 +93,16 @@ def list_asked(config: PreflightConfig) -> list[Asked]:
     if config.baseline.model not in {None, TEMPLATE_BASELINE}:
         asked.append(Asked("spec.baseline", config.baseline))
     return asked
+
+
+def check_store(context: StageContext) -> None:
+    """Check that a store in a bucket can be written and read.
+
+    Raises:
+        JobError: It cannot.
+    """
+    if context.mirror is not None:
+        check_bucket(context.mirror.bucket)
 
 
 def check_prompts(config: PreflightConfig, context: StageContext) -> None:

@@ -36,10 +36,13 @@ class Backend(StrEnum):
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
 # What data, prompts and stored completions may be read from; pods see no laptop's paths.
 _FILES = {
-    Backend.LOCAL: frozenset({"", "file", "sample"}),
-    Backend.KUBERNETES: frozenset({"pvc", "sample"}),
+    Backend.LOCAL: frozenset({"", "file", "s3", "sample"}),
+    Backend.KUBERNETES: frozenset({"pvc", "s3", "sample"}),
 }
-_STORES = {Backend.LOCAL: frozenset({"", "file"}), Backend.KUBERNETES: frozenset({"pvc"})}
+_STORES = {
+    Backend.LOCAL: frozenset({"", "file", "s3"}),
+    Backend.KUBERNETES: frozenset({"pvc", "s3"}),
+}
 _REPOSITORIES = {
     Backend.LOCAL: frozenset({"", "file", "git", "http", "https", "ssh"}),
     Backend.KUBERNETES: frozenset({"git", "http", "https", "ssh"}),

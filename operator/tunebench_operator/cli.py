@@ -24,6 +24,7 @@ from tunebench_operator import names, reasons
 from tunebench_operator.errors import UserError
 from tunebench_operator.local.cluster import LocalCluster, load_status
 from tunebench_operator.local.display import Display
+from tunebench_operator.local.place import StorePlace, find_place
 from tunebench_operator.local.processes import build_command
 from tunebench_operator.local.runfile import load_run, load_source_digests
 from tunebench_operator.local.supervisor import Ending, drive
@@ -89,11 +90,12 @@ RunFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="YAML file that holds one BenchmarkRun.")
 ]
 Store = Annotated[
-    Path | None,
+    # Text, because a path would lose a slash of `s3://`.
+    str | None,
     typer.Option(
         "--store",
-        help="Folder of the artefact store. Default: spec.storage.uri, or $TUNEBENCH_STORE, or "
-        "./runs. The same store never computes the same input twice.",
+        help="Folder or s3:// address of the artefact store. Default: spec.storage.uri, or "
+        "$TUNEBENCH_STORE, or ./runs. The same store never computes the same input twice.",
     ),
 ]
 OutputOption = Annotated[
@@ -137,12 +139,13 @@ def run_command(file: RunFile, store: Store = None, output: OutputOption = Outpu
     settings = load_settings()
     sources = load_source_digests(run, settings.prompts_dir)
     say_warnings(find_warnings(run))
-    root = _store_of(run, store)
-    cluster = LocalCluster(root, run.metadata.name, prompts_dir=settings.prompts_dir)
+    place = _place_of(run, store)
+    place.pull()
+    cluster = LocalCluster(place, run.metadata.name, prompts_dir=settings.prompts_dir)
     with Display(stderr) as display:
         ending = drive(run, cluster, sources, display.show)
-    print_results(ending.status, root, as_json=output is Output.JSON)
-    raise typer.Exit(_explain(ending, run, root))
+    print_results(ending.status, place.root, as_json=output is Output.JSON)
+    raise typer.Exit(_explain(ending, run, place.root))
 
 
 @app.command("validate")
@@ -165,8 +168,9 @@ def plan_command(file: RunFile, store: Store = None, output: OutputOption = Outp
     run = load_run(file)
     settings = load_settings()
     sources = load_source_digests(run, settings.prompts_dir)
-    root = _store_of(run, store)
-    observed = LocalCluster.peek(root, run.metadata.name, sources)
+    place = _place_of(run, store)
+    place.pull()
+    observed = LocalCluster.peek(place.root, run.metadata.name, sources)
     stages = plan(run, observed, now=datetime.now(UTC)).status.stages
     warnings = find_warnings(run)
     say_warnings(warnings)
@@ -281,17 +285,13 @@ def _give_up(problems: Sequence[Problem], code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _store_of(run: BenchmarkRun | None, store: Path | None) -> Path:
-    if store is not None:
-        return store
-    if run is not None and run.spec.storage is not None:
-        return Path(run.spec.storage.uri.removeprefix("file://"))
-    return load_settings().store
+def _place_of(run: BenchmarkRun | None, store: str | None) -> StorePlace:
+    return find_place(run, store, load_settings().store)
 
 
-def _load_saved(name: str, store: Path | None) -> tuple[Path, BenchmarkRunStatus]:
+def _load_saved(name: str, store: str | None) -> tuple[Path, BenchmarkRunStatus]:
     run = load_run(Path(name)) if Path(name).is_file() else None
-    root = _store_of(run, store)
+    root = _place_of(run, store).root
     run_name = run.metadata.name if run else name
     status = load_status(root / "runs" / run_name)
     if status is None:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from tunebench_api.v1alpha1 import ModelSpec, Wire
-from tunebench_api.v1alpha1.wire import Name
+from tunebench_api.v1alpha1.wire import HttpUrl, Name
 from tunebench_operator.errors import UserError
 
 DEFAULT_POOL = "default"
@@ -56,6 +56,9 @@ class Installation(Wire):
     image_pull_secrets: tuple[str, ...] = ()
     # Artefact store of runs that name none, such as pvc://CLAIM/FOLDER.
     storage_uri: str | None = None
+    # Of that store, where it is a bucket: the server's address, and a Secret with keys to it.
+    storage_endpoint: HttpUrl | None = None
+    storage_secret: Name | None = None
     pools: tuple[NodePool, ...] = (NodePool(name=DEFAULT_POOL),)
     head: Quantities = Quantities(cpu="1", memory="3Gi")
     job: Quantities = Quantities(cpu="1", memory="3Gi")

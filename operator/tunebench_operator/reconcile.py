@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from tunebench_api.errors import InvalidRunError
-from tunebench_api.places import PVC_SCHEME, parse_claim
+from tunebench_api.places import PVC_SCHEME, check_bucket, is_remote, parse_claim
 from tunebench_api.unsupported import Backend
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus, ConditionStatus, Metadata
 from tunebench_api.validation import parse_run
@@ -183,17 +183,17 @@ def find_storage(run: BenchmarkRun, installation: Installation) -> str:
     """Return the artefact store of a run.
 
     Raises:
-        UserError: Neither the run nor the installation names one that pods can mount.
+        UserError: Neither the run nor the installation names one that pods can reach.
     """
     uri = run.spec.storage.uri if run.spec.storage else installation.storage_uri
     if not uri:
         msg = (
-            f"`spec.storage.uri` must be given, such as {PVC_SCHEME}CLAIM/FOLDER, because the "
-            "installation names no store"
+            f"`spec.storage.uri` must be given, such as {PVC_SCHEME}CLAIM/FOLDER or "
+            "s3://BUCKET/FOLDER, because the installation names no store"
         )
         raise UserError(msg)
     try:
-        parse_claim(uri)
+        (check_bucket if is_remote(uri) else parse_claim)(uri)
     except ValueError as error:
         msg = f"`spec.storage.uri` {error}"
         raise UserError(msg) from error

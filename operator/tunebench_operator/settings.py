@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tunebench_api.places import SAMPLES_FOLDER
 
-DEFAULT_STORE = Path("runs")
+DEFAULT_STORE = "runs"
 
 
 class Settings(BaseModel):
@@ -20,7 +20,8 @@ class Settings(BaseModel):
 
     # Folder of the builtin prompt sets: beside the packages in a checkout, set in an image.
     prompts_dir: Path
-    store: Path = DEFAULT_STORE
+    # Folder or s3:// address.
+    store: str = DEFAULT_STORE
     # Folder of the files that `sample://` names: likewise.
     samples_dir: Path
 
@@ -31,5 +32,5 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         prompts_dir=Path(environment.get("TUNEBENCH_PROMPTS_DIR") or checkout / "prompts"),
         samples_dir=Path(environment.get("TUNEBENCH_SAMPLES_DIR") or checkout / SAMPLES_FOLDER),
-        store=Path(environment.get("TUNEBENCH_STORE") or DEFAULT_STORE),
+        store=environment.get("TUNEBENCH_STORE") or DEFAULT_STORE,
     )

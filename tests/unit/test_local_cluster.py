@@ -14,6 +14,7 @@ from tunebench_operator import reasons
 from tunebench_operator.errors import RunLockedError, UserError
 from tunebench_operator.graph import build_graph
 from tunebench_operator.local.cluster import LocalCluster
+from tunebench_operator.local.place import StorePlace
 from tunebench_operator.observed import Observed
 from tunebench_operator.plan import plan
 
@@ -24,7 +25,7 @@ FAILURE = StageResult(
 
 def open_cluster(store: Path) -> LocalCluster:
     """Open the run `test` of a store."""
-    return LocalCluster(store, "test", prompts_dir=store)
+    return LocalCluster(StorePlace(store), "test", prompts_dir=store)
 
 
 def leave_attempt(store: Path, report: Report) -> tuple[str, str]:
@@ -67,7 +68,7 @@ def test_a_run_is_driven_by_one_process(tmp_path: Path) -> None:
     with pytest.raises(RunLockedError, match="another process"):
         open_cluster(tmp_path)
 
-    LocalCluster(tmp_path, "other", prompts_dir=tmp_path).close()
+    LocalCluster(StorePlace(tmp_path), "other", prompts_dir=tmp_path).close()
     cluster.close()
     open_cluster(tmp_path).close()
 

@@ -35,7 +35,7 @@ RUN: dict[str, Any] = {
 
 ABSENT = object()
 
-FILES = "file:// or sample://"
+FILES = "file:// or s3:// or sample://"
 
 
 def make_run(path: str, value: object) -> dict[str, Any]:
@@ -325,11 +325,11 @@ def test_unsupported_prompts() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "allowed"),
     [
-        pytest.param("spec.dataset.train.uri", "s3://b/x.jsonl", FILES, id="dataset"),
+        pytest.param("spec.dataset.train.uri", "abfs://b/x.jsonl", FILES, id="dataset"),
         pytest.param("spec.dataset.eval.uri", "hf://x/y", FILES, id="evaluation"),
         pytest.param("spec.baseline.completions.uri", "gs://b/x", FILES, id="baseline"),
-        pytest.param("spec.storage", {"uri": "s3://b"}, "file://", id="storage"),
-        pytest.param("spec.prompts", {"uri": "s3://b"}, FILES, id="prompts"),
+        pytest.param("spec.storage", {"uri": "gs://b"}, "file:// or s3://", id="storage"),
+        pytest.param("spec.prompts", {"uri": "gs://b"}, FILES, id="prompts"),
         pytest.param("spec.models.0.base", "s3://b/m", "package://", id="base model"),
     ],
 )

@@ -27,7 +27,13 @@ from tunebench_jobs.judge.comparisons import (
     find_prompt_delimiters,
 )
 from tunebench_jobs.judge.health import build_judge_health
-from tunebench_jobs.judge.ledger import BATCH, LEDGER_FOLDER, build_judge_file, open_ledger
+from tunebench_jobs.judge.ledger import (
+    BATCH,
+    JUDGE_FILE,
+    LEDGER_FOLDER,
+    build_judge_file,
+    open_ledger,
+)
 from tunebench_jobs.judge.panel import Asking, Judge, ask_judge
 from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow, build_verdict_row
 from tunebench_jobs.judge.reference import REFERENCE_VERSION
@@ -194,7 +200,12 @@ def _build_question(judge: Judge, comparison: Comparison, message: Message) -> Q
 
 
 def _journals(context: StageContext) -> Callable[[Path], Journal]:
-    return lambda folder: context.open_journal(folder, batch=BATCH)
+    def open_journal(folder: Path) -> Journal:
+        if context.mirror is not None:
+            context.mirror.keep(folder / JUDGE_FILE)
+        return context.open_journal(folder, batch=BATCH)
+
+    return open_journal
 
 
 async def _ask_patiently(endpoint: Endpoint, messages: Sequence[Message]) -> Reply:

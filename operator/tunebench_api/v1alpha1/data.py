@@ -54,7 +54,8 @@ class TrainSource(Wire):
     uri: Uri | None = Field(
         default=None,
         description="JSONL or Parquet file of pull requests: a path (not in a cluster), "
-        "pvc://CLAIM/PATH (in a cluster) or sample://NAME (ships with tunebench). "
+        "pvc://CLAIM/PATH (in a cluster), s3://BUCKET/PATH or sample://NAME (ships with "
+        "tunebench). "
         "Absent: `git` is used.",
     )
     git: GitSource | None = Field(
@@ -170,7 +171,10 @@ class SecretRef(Wire):
 class StoredCompletions(Wire):
     """Completions that were made earlier."""
 
-    uri: Uri = Field(description="JSONL file with `pr`, `tool`, `completion`. Must be given.")
+    uri: Uri = Field(
+        description="JSONL file with `pr`, `tool`, `completion`; see `dataset.train.uri`. "
+        "Must be given."
+    )
 
 
 class BaselineSpec(Wire):

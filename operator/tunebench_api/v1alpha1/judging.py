@@ -143,12 +143,31 @@ class QueueSpec(Wire):
     name: Name = Field(description="Name of the LocalQueue. Must be given.")
 
 
+class StorageSecretRef(Wire):
+    """A Secret with the keys to a bucket."""
+
+    name: Name = Field(
+        description="Secret in the run's namespace with the keys AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY. Must be given."
+    )
+
+
 class StorageSpec(Wire):
     """The artefact store."""
 
     uri: Uri = Field(
-        description="Folder or file:// URL of the store, relative to the working directory; in a "
-        "cluster pvc://CLAIM/FOLDER. Must be given."
+        description="s3://BUCKET/FOLDER; or a folder or file:// URL, relative to the working "
+        "directory (not in a cluster), or pvc://CLAIM/FOLDER (in a cluster). Must be given."
+    )
+    endpoint: HttpUrl | None = Field(
+        default=None,
+        description="Address of the server of all s3:// URIs of the run. Absent: "
+        "AWS_ENDPOINT_URL, or AWS' own.",
+    )
+    secret_ref: StorageSecretRef | None = Field(
+        default=None,
+        description="Keys for all s3:// URIs of the run. Absent: what the pods are allowed anyway; "
+        "on a laptop, the usual AWS variables and files in any case.",
     )
 
 

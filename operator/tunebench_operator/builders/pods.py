@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tunebench_api.contract import StageKind
-from tunebench_api.places import claim_mount, find_claims, resolve_place
+from tunebench_api.places import claim_mount, find_claims
 from tunebench_api.v1alpha1 import BenchmarkRun, SecretRef
 from tunebench_operator import names
 from tunebench_operator.builders.access import access_name
 from tunebench_operator.builders.metadata import Manifest, build_child_labels, child_object_name
+from tunebench_operator.builders.storage import build_storage_variables
 from tunebench_operator.installation import Installation, NodePool, Quantities
 from tunebench_operator.plan import Child
 
@@ -43,7 +44,8 @@ def build_pod(  # noqa: PLR0913 - each argument is a part of the pod
     command: Sequence[str] = (),
 ) -> Manifest:
     """Build the template of a child's pod; without a command, KubeRay gives it one."""
-    main = _build_container(run, child, container, quantities, storage_uri)
+    storage = build_storage_variables(run, installation, storage_uri)
+    main = _build_container(run, child, container, quantities, storage_uri, storage)
     main["image"] = (pool and pool.image) or installation.image
     main["imagePullPolicy"] = installation.image_pull_policy
     if command:
@@ -108,14 +110,19 @@ def build_submitter(
     }
 
 
-def _build_container(
-    run: BenchmarkRun, child: Child, name: str, quantities: Quantities, storage_uri: str
+def _build_container(  # noqa: PLR0913, PLR0917 - each argument is a part of the container
+    run: BenchmarkRun,
+    child: Child,
+    name: str,
+    quantities: Quantities,
+    storage_uri: str,
+    storage: Sequence[Manifest],
 ) -> Manifest:
     return {
         "name": name,
         "env": [
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod
-            {"name": "HF_HOME", "value": f"{resolve_place(storage_uri)}/cache/huggingface"},
+            *storage,
             *({"name": each, "value": value} for each, value in _RAY_SETTINGS.items()),
             *_build_keys(run, child),
         ],

@@ -34,6 +34,7 @@ from tunebench_api.contract import (
 from tunebench_api.v1alpha1 import BenchmarkRunStatus
 from tunebench_operator import reasons
 from tunebench_operator.errors import RunLockedError, UserError
+from tunebench_operator.local.place import StorePlace
 from tunebench_operator.local.processes import (
     STOP_GRACE_SECONDS,
     build_command,
@@ -53,14 +54,15 @@ _IDENTITY = TypeAdapter(dict[str, str | int])
 class LocalCluster:
     """The processes and folders of one run; holds the run's lock while it lives."""
 
-    def __init__(self, store: Path, run: str, *, prompts_dir: Path) -> None:
+    def __init__(self, place: StorePlace, run: str, *, prompts_dir: Path) -> None:
         """Take the run's lock and clear what a killed predecessor left.
 
         Raises:
             RunLockedError: Another process drives this run.
             UserError: The store cannot be written.
         """
-        self._store = store.resolve()
+        self._store = place.root.resolve()
+        self._place = place
         self._prompts_dir = prompts_dir
         self.run_dir = self._store / "runs" / run
         self._children = self.run_dir / "children"
@@ -181,7 +183,8 @@ class LocalCluster:
         # A supervisor that was killed in this very function may have left one.
         (folder / "report.json").unlink(missing_ok=True)
         runtime = Runtime(
-            store=str(self._store),
+            store=self._place.uri or str(self._store),
+            scratch=str(self._store) if self._place.uri else None,
             output=child.output,
             report=str(folder / "report.json"),
             endpoint=child.endpoint,
@@ -196,7 +199,11 @@ class LocalCluster:
         command = build_command("tunebench_jobs", "stage", "--config", config)
         # The identity comes last: without it the folder is no attempt.
         self._processes[child.name] = start_child(
-            command, run_dir=self.run_dir, token=self._token, log=folder / "log.txt"
+            command,
+            run_dir=self.run_dir,
+            token=self._token,
+            log=folder / "log.txt",
+            environment=self._place.environment,
         )
         identity = {"key": child.key, "digest": child.digest, "attempt": child.attempt}
         _save(folder / "child.json", json.dumps(identity))

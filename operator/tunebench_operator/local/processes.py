@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -29,12 +30,18 @@ def build_command(module: str, *arguments: str) -> list[str]:
 
 
 def start_child(
-    command: Sequence[str], *, run_dir: Path, token: str, log: Path
+    command: Sequence[str],
+    *,
+    run_dir: Path,
+    token: str,
+    log: Path,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that Ctrl-C reaches the supervisor alone."""
     # Without bytecode files every Ray worker would compile all that it imports anew.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    environment |= {
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    variables |= {
+        **environment,
         RUN_MARK: str(run_dir),
         SUPERVISOR_MARK: token,
         LOG_MARK: str(log),
@@ -48,7 +55,7 @@ def start_child(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=variables,
             start_new_session=True,
         )
 

@@ -13,11 +13,12 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from tunebench_api.errors import InvalidRunError, Problem
-from tunebench_api.places import SAMPLE_SCHEME, resolve_sample
+from tunebench_api.places import SAMPLE_SCHEME, is_remote, resolve_sample
 from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_api.validation import parse_run
 from tunebench_operator.errors import UserError
 from tunebench_operator.graph import git_source_key
+from tunebench_operator.local.place import build_environment, fetch_sources
 from tunebench_operator.settings import load_settings
 from tunebench_operator.yaml_text import parse_yaml
 
@@ -81,12 +82,16 @@ def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
 
     Raises:
         InvalidRunError: A file, folder or repository is absent; names the fields.
+        UserError: What lies in a bucket is absent or denied.
+        OSError: A bucket's server does not answer.
     """
     wire = run.to_wire()["spec"]
     digests: dict[str, str] = {}
     problems: list[Problem] = []
+    remote = {field: holder[key] for holder, key, field in _places(wire) if is_remote(holder[key])}
+    copies = fetch_sources(remote, build_environment(run.spec.storage))
     for holder, key, field in _places(wire):
-        found = _digest_source(holder, key, field)
+        found = _digest_source(holder, key, field, copies)
         if isinstance(found, Problem):
             problems.append(found)
         else:
@@ -112,7 +117,9 @@ def source_key(holder: Mapping[str, Any], key: str) -> str:
     return str(holder[key])
 
 
-def _digest_source(holder: dict[str, Any], key: str, field: str) -> str | Problem:
+def _digest_source(
+    holder: dict[str, Any], key: str, field: str, copies: Mapping[str, str]
+) -> str | Problem:
     """Return a source's digest, or what is wrong with the field that names it."""
     place = holder[key]
     if key == "repository":
@@ -120,7 +127,7 @@ def _digest_source(holder: dict[str, Any], key: str, field: str) -> str | Proble
     # Prompt sets are folders, all else is files.
     expected = "folder" if field.startswith("spec.prompts") else "file"
     try:
-        path = Path(_resolve_sample(place))
+        path = Path(copies.get(place) or _resolve_sample(place))
         right = path.is_dir() if expected == "folder" else path.is_file()
         digest = _digest_path(path) if right else None
     except (OSError, ValueError) as error:
