@@ -59,13 +59,19 @@ def test_a_killed_run_goes_on_elsewhere(
     local = run_tunebench("run", str(file), "--store", str(tmp_path / "local"), "-o", "json")
 
     def reached(prefix: str, mark: str) -> Callable[[], bool]:
-        return lambda: any(mark in key for key in server.keys(f"runs/{prefix}/"))
+        return lambda: any(mark in key for key in server.list_keys(f"runs/{prefix}/"))
 
     run_until(file, tmp_path / "first", reached("train", "/state.json"))
     run_until(file, tmp_path / "second", reached("generate", "/partial-"))
-    kept = {key: (server.bucket / key).read_bytes() for key in server.keys("runs/generate/")}
-    run_until(file, tmp_path / "third", reached("judge", "/result.json"))
-    trained = [key for key in server.keys("runs/train/") if key.endswith("/result.json")]
+    kept = {key: (server.bucket / key).read_bytes() for key in server.list_keys("runs/generate/")}
+    # The control was judged before.
+    judged = len(server.list_keys("runs/verdicts/"))
+    run_until(
+        file,
+        tmp_path / "third",
+        lambda: len(server.list_keys("runs/verdicts/")) > judged,
+    )
+    trained = [key for key in server.list_keys("runs/train/") if key.endswith("/result.json")]
     monkeypatch.setenv("TUNEBENCH_STORE", str(tmp_path / "fourth"))
     final = run_tunebench("run", str(file), "-o", "json")
     text = run_tunebench("report", str(file))
@@ -74,5 +80,5 @@ def test_a_killed_run_goes_on_elsewhere(
     assert len(trained) == 1
     assert {key: (server.bucket / key).read_bytes() for key in kept} == kept
     assert json.loads(final.stdout)["leaderboard"] == json.loads(local.stdout)["leaderboard"]
-    assert not [key for key in server.keys() if "/work/" in key or "/.probes/" in key]
+    assert not [key for key in server.list_keys() if "/work/" in key or "/.probes/" in key]
     assert "tiny-1" in text.stdout

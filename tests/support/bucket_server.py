@@ -45,7 +45,7 @@ class BucketServer:
         """Folder with the bucket's objects."""
         return self.folder / "objects" / BUCKET
 
-    def keys(self, prefix: str = "") -> set[str]:
+    def list_keys(self, prefix: str = "") -> set[str]:
         """Return the keys of the bucket."""
         found = {
             path.relative_to(self.bucket).as_posix()

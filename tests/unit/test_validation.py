@@ -307,7 +307,7 @@ def test_pods_cannot_read_a_laptops_paths() -> None:
     with pytest.raises(InvalidRunError) as caught:
         parse_run(RUN, Backend.KUBERNETES)
 
-    wish = "must begin with pvc:// or sample:// in a cluster, got"
+    wish = "must begin with pvc:// or s3:// or sample:// in a cluster, got"
     assert [str(problem) for problem in caught.value.problems] == [
         f"`spec.dataset.train.uri` {wish} train.jsonl",
         f"`spec.dataset.eval.uri` {wish} eval.jsonl",
