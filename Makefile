@@ -142,8 +142,23 @@ jobs: install $(TOOLS)/versitygw  ## Slow tests: real Ray, torch and servers wit
 	$(BIN)/pytest -m jobs tests/jobs $(ARGS)
 
 .PHONY: e2e
-e2e: install  ## Whole benchmarks on this machine.
+e2e: e2e-local e2e-cluster  ## Whole benchmarks, on this machine and in a cluster made for it.
+
+.PHONY: e2e-local
+e2e-local: install  ## Whole benchmarks on this machine.
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+# Everything that the cluster consists of ends with the command, whatever happens to it.
+.PHONY: e2e-cluster
+e2e-cluster: install tools  ## Whole benchmarks in a cluster: that of KUBECONFIG, or one made for it.
+ifeq ($(KUBECONFIG),)
+	tests/cluster/install-packages
+	$(MAKE) node-tools images
+	$(BIN)/pytest -m images tests/e2e
+	tests/cluster/isolated $(BIN)/pytest -m cluster tests/e2e $(ARGS)
+else
+	$(BIN)/pytest -m cluster tests/e2e $(ARGS)
+endif
 
 .PHONY: coverage
 coverage: install  ## Branch coverage of the fast tests.

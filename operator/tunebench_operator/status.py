@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from tunebench_api.contract import StageKind
+from tunebench_api.contract import Progress, StageKind
 from tunebench_api.v1alpha1 import (
     BenchmarkRun,
     BenchmarkRunStatus,
@@ -134,7 +134,7 @@ def _stage_status(state: StageState) -> StageStatus:
 def _model_status(name: str, decisions: Decisions) -> ModelStatus:
     variant = next(each for each in decisions.graph.variants if each.name == name)
     shown = _shown_stage(variant, decisions)
-    progress = shown.progress
+    progress = _carry(name, shown, decisions)
     train = decisions.states[variant.train.key] if variant.train else None
     done = shown.state is State.SUCCEEDED
     failed = shown.state in {State.FAILED, State.SKIPPED}
@@ -154,6 +154,18 @@ def _model_status(name: str, decisions: Decisions) -> ModelStatus:
         reason=shown.reason,
         message=shown.message[:MAX_MESSAGE],
     )
+
+
+def _carry(name: str, shown: StageState, decisions: Decisions) -> Progress:
+    """Keep what an earlier attempt at a training reached, until this one says where it goes on."""
+    earlier = decisions.previous.models if decisions.previous else ()
+    before = next((model for model in earlier if model.name == name), None)
+    progress = shown.progress
+    training = shown.node.kind is StageKind.TRAIN
+    if not training or before is None or before.step is None or progress.step is not None:
+        return progress
+    reached = {"step": before.step, "percent": before.percent, "loss": before.loss}
+    return progress.model_copy(update={**reached, "checkpoint": before.checkpoint})
 
 
 def _shown_stage(variant: Variant, decisions: Decisions) -> StageState:

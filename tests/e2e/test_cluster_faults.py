@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2700)]
 
 KEY = "sk-canary-4d1f"
 RUN = "tiny"
-# Enough steps to be stopped between two of them, and a judge slow enough to be stopped in between.
-TUNING = {"epochs": 60, "checkpointSteps": 5}
+STEPS_TO_CHECKPOINT = 5
+# Enough for the model to learn what a valid answer looks like, and to be stopped in between.
+TUNING = {
+    "method": "Full",
+    "epochs": 60,
+    "learningRate": "3e-3",
+    "checkpointSteps": STEPS_TO_CHECKPOINT,
+}
 JUDGE_SECONDS = 1.5
 CONCURRENCY = 2
 
@@ -100,7 +107,14 @@ def test_a_run_survives_whatever_dies(
     """The operator at every stage, Ray's pods and the judge's die; the leaderboard is the same."""
     base, sold = judge
     space = make_space("faults")
-    manifest = place_run(space, RUN, judges=build_judges(base), tuning=TUNING, retries=5)
+    manifest = place_run(
+        space,
+        RUN,
+        judges=build_judges(base),
+        tuning=TUNING,
+        retries=5,
+        generation={"maxTokens": 160},
+    )
     space.kubectl("create", "secret", "generic", "llm-keys", f"--from-literal=KEY={KEY}")
     saboteur = Saboteur(space, sold)
 
@@ -121,7 +135,12 @@ def test_a_run_survives_whatever_dies(
     assert {"Ray worker", "Ray head", "judge"} <= set(saboteur.killed)
     assert len(saboteur.killed) >= 9
     # Training went on from its checkpoints.
-    assert saboteur.steps == sorted(saboteur.steps)
+    steps = saboteur.steps
+    lost = [earlier - later for earlier, later in itertools.pairwise(steps) if later < earlier]
+    assert all(each <= STEPS_TO_CHECKPOINT for each in lost)
+    tuned = next(row for row in run["status"]["leaderboard"] if row["kind"] == "FineTuned")
+    # The leaderboard says something: this model's answers can be read.
+    assert float(tuned["schemaValidPct"]) > 0
     # Only what was on its way when the judge's pod died may have been asked for again.
     assert sum(bought.values()) - len(bought) <= CONCURRENCY
     events = space.kubectl("get", "events,configmaps,brun,jobs,rayjobs,pods", "--output=yaml")

@@ -13,7 +13,7 @@ import pytest
 from image_box import ImageBox, opened_image
 from images import JOBS, OPERATOR, REPOSITORY, STORAGE, Builder, build_images
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.images, pytest.mark.timeout(1800)]
 
 MIB = 1 << 20
 
@@ -22,10 +22,8 @@ MIB = 1 << 20
 def builder() -> Builder:
     """Return the builder with images of this tree; quick, if only the code has changed."""
     missing = [name for name in ("buildah", "runc") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} must be on PATH; they are packages of these names")
-    if os.geteuid() != 0:
-        pytest.skip("images must be built as root, because buildah mounts their files")
+    assert not missing, f"{', '.join(missing)} must be on PATH; they are packages of these names"
+    assert os.geteuid() == 0, "images must be built as root, because buildah mounts their files"
     build_images(STORAGE)
     return Builder(STORAGE)
 

@@ -15,15 +15,13 @@ from tunebench_api.places import claim_mount
 
 
 def place_run(space: Space, name: str, *, tuning: dict[str, Any] | None = None, **spec: Any) -> str:
-    """Put a tiny run and its data into a namespace's volume; return the manifest."""
+    """Put a tiny run's data into a namespace's volume; return the run's manifest."""
     file = make_tiny_run(space.folder / "in", **spec)
     body = yaml.safe_load(file.read_text(encoding="utf-8"))
     for model in body["spec"]["models"]:
         model["tuning"] |= tuning or {}
     file.write_text(json.dumps(body), encoding="utf-8")
-    # Pods run as another user, and safetensors writes for its own alone.
-    for path in (space.folder / "in").rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    space.put(file.parent)
     body["metadata"]["name"] = name
     dataset = body["spec"]["dataset"]
     for source in (dataset["train"], dataset["eval"], body["spec"]["baseline"]["completions"]):

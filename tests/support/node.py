@@ -58,24 +58,32 @@ _MEMBERS = {
 class Node:
     """A running cluster, and what tests do with it."""
 
-    def __init__(self, kubeconfig: Path, folder: Path) -> None:
-        """Take a cluster as it is; `folder` is for what is kept about it."""
+    def __init__(self, kubeconfig: Path, folder: Path, *, volumes: Path | None = None) -> None:
+        """Take a cluster as it is.
+
+        Args:
+            kubeconfig: How to reach it.
+            folder: For what is kept about it.
+            volumes: Where volumes may be made; without it, the cluster provides them.
+        """
         self.kubeconfig = kubeconfig
         self.folder = folder
+        self.volumes = volumes
 
-    def kubectl(self, *arguments: str, text: str | None = None, check: bool = True) -> str:
-        """Run kubectl and return what it printed."""
+    def kubectl(
+        self, *arguments: str, text: str = "", data: bytes = b"", check: bool = True
+    ) -> str:
+        """Run kubectl with `text` or `data` on its standard input; return what it printed."""
         done = subprocess.run(
             [str(find_program("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments],
             check=False,
             capture_output=True,
-            text=True,
-            input=text,
+            input=data or text.encode(),
         )
         if done.returncode and check:
-            msg = f"kubectl {' '.join(arguments)}: {done.stderr}"
+            msg = f"kubectl {' '.join(arguments)}: {done.stderr.decode(errors='replace')}"
             raise RuntimeError(msg)
-        return done.stdout
+        return done.stdout.decode(errors="replace")
 
     def helm(self, *arguments: str) -> str:
         """Run helm and return what it printed."""
@@ -116,7 +124,7 @@ def running_node(folder: Path) -> Iterator[Node]:
             kubelet_client=(certificate, key),
         )
         plane = stack.enter_context(running_control_plane(folder, outside))
-        node = Node(plane.kubeconfig, folder)
+        node = Node(plane.kubeconfig, folder, volumes=folder / "volumes")
         for user, token in outside.tokens.items():
             write_kubeconfig(_kubeconfig(folder, user), plane.server, plane.certificate, token)
         _start_containerd(folder, stack)

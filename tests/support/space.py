@@ -2,72 +2,72 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+from images import JOBS
 from node import Node
 
+from tunebench_api.places import claim_mount
 from tunebench_operator import names, reasons
+from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.builders.pods import USER
 
 CLAIM = "bench"
-STORE = f"pvc://{CLAIM}/runs"
+_SIZE = "5Gi"
 _PARTS = "configmaps,jobs,rayjobs,rayservices,rayclusters,pods,serviceaccounts,roles,services"
 _ENDS = {reasons.SUCCEEDED, reasons.PARTIALLY_SUCCEEDED, reasons.ALL_MODELS_FAILED, reasons.FAILED}
 
 
 class Space:
-    """A namespace with a volume; the volume's folder is `folder` on this machine."""
+    """A namespace with a volume, restricted as careful clusters have it."""
 
     def __init__(self, node: Node, name: str, folder: Path) -> None:
-        """Make the namespace, restricted as careful clusters have it, and the volume."""
+        """Make the namespace and the volume; `folder` is for the copy on this machine."""
         self.node = node
         self.name = name
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o777)
-        volume = {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteMany"]}
-        reserved = {"kind": "PersistentVolumeClaim", "name": CLAIM, "namespace": name}
-        objects = [
-            {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {
-                    "name": name,
-                    "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-                },
-            },
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolume",
-                "metadata": {"name": name},
-                "spec": volume | {"hostPath": {"path": str(folder)}, "claimRef": reserved},
-            },
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "metadata": {"name": CLAIM, "namespace": name},
-                "spec": {
-                    "accessModes": ["ReadWriteMany"],
-                    "storageClassName": "",
-                    "volumeName": name,
-                    "resources": {"requests": {"storage": "10Gi"}},
-                },
-            },
-        ]
-        node.kubectl("apply", "--filename=-", text=yaml.safe_dump_all(objects))
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        namespace = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": labels},
+        }
+        # A node of the tests' own has no provisioner; others have one, if for one node at a time.
+        volumes = [build_volume(name, node.volumes / name)] if node.volumes else []
+        claim = build_claim(name, volume=name if volumes else None)
+        node.kubectl("apply", "--filename=-", text=yaml.safe_dump_all([namespace, *volumes, claim]))
 
-    def kubectl(self, *arguments: str, text: str | None = None, check: bool = True) -> str:
+    def put(self, folder: Path) -> None:
+        """Copy a folder into the volume, as whoever brings data to a cluster does."""
+        self.kubectl("apply", "--filename=-", text=yaml.safe_dump(build_loader()))
+        self.kubectl("wait", "pod/loader", "--for=condition=Ready", "--timeout=180s")
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(folder, folder.name, filter=_make_readable)
+        tar_command = ("tar", "-xf", "-", "-C", claim_mount(CLAIM))
+        self.kubectl("exec", "-i", "loader", "--", *tar_command, data=archive.getvalue())
+        self.kubectl("delete", "pod", "loader", "--now", "--wait=false")
+
+    def kubectl(
+        self, *arguments: str, text: str = "", data: bytes = b"", check: bool = True
+    ) -> str:
         """Run kubectl in the namespace."""
-        return self.node.kubectl(f"--namespace={self.name}", *arguments, text=text, check=check)
+        command = (f"--namespace={self.name}", *arguments)
+        return self.node.kubectl(*command, text=text, data=data, check=check)
 
     def delete(self) -> None:
         """Remove the namespace with all that is in it, and the volume."""
         self.node.kubectl("delete", "namespace", self.name, "--timeout=120s")
-        self.node.kubectl("delete", "persistentvolume", self.name, "--wait=false")
+        if self.node.volumes:
+            self.node.kubectl("delete", "persistentvolume", self.name, "--wait=false")
 
     def load(self, run: str) -> dict[str, Any]:
         """Return a run as it is now."""
@@ -115,3 +115,68 @@ class Space:
         """Wait until a run has ended, and return it."""
         self.wait(lambda: self.has_ended(run), "the end", run=run, seconds=seconds)
         return self.load(run)
+
+
+def build_volume(space: str, folder: Path) -> Manifest:
+    """Build a volume in a folder of the node, for a namespace's claim."""
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    reserved = {"kind": "PersistentVolumeClaim", "name": CLAIM, "namespace": space}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": space},
+        "spec": {
+            "capacity": {"storage": _SIZE},
+            "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": str(folder)},
+            "claimRef": reserved,
+        },
+    }
+
+
+def build_claim(space: str, volume: str | None) -> Manifest:
+    """Build a namespace's claim, on one volume or on whatever the cluster provides."""
+    chosen = {"storageClassName": "", "volumeName": volume} if volume else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": CLAIM, "namespace": space},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": _SIZE}},
+            **chosen,
+        },
+    }
+
+
+def build_loader() -> Manifest:
+    """Build a pod that has the volume and waits."""
+    container = {
+        "name": "loader",
+        "image": JOBS,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "600"],
+        "volumeMounts": [{"name": "bench", "mountPath": claim_mount(CLAIM)}],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    spec = {
+        "containers": [container],
+        "volumes": [{"name": "bench", "persistentVolumeClaim": {"claimName": CLAIM}}],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "loader"}, "spec": spec}
+
+
+def _make_readable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Give everybody the right to read; safetensors writes for its own user alone."""
+    entry.mode |= 0o555 if entry.isdir() else 0o444
+    return entry

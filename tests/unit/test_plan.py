@@ -234,6 +234,28 @@ def test_a_retryable_failure_is_tried_again_after_a_delay() -> None:
     assert [child.attempt for child in world.started if child.key == "preflight"] == [1, 2]
 
 
+def test_what_a_training_reached_stays_shown_while_it_is_tried_again() -> None:
+    """Between two attempts the step in the status goes neither to nothing nor to 0."""
+    world = World(make_run(models=models("one"), retries=1))
+    while not any(name.startswith("train") for name in world.children):
+        world.step()
+        for name in [name for name in world.children if not name.startswith("train")]:
+            world.end(name)
+    (name,) = [name for name in world.children if name.startswith("train")]
+    child = world.children[name]
+    reached = Progress(percent=40, step=12, loss="0.5", checkpoint="step-10")
+    world.attempts[child.key, child.digest][-1] = Attempt(1, reached)
+    world.step()
+    world.end(name, state=ResultState.FAILED, reason="WorkerDied", retryable=True)
+
+    waiting = world.step().status.models[0]
+    world.now += timedelta(minutes=10)
+    again = world.step().status.models[0]
+
+    assert (waiting.step, waiting.percent, waiting.checkpoint) == (12, 40, "step-10")
+    assert (again.step, again.percent, again.attempt) == (12, 40, 2)
+
+
 def test_retries_end() -> None:
     """After `spec.retries` retries the failure is final and names the stage."""
     world = World(make_run(retries=1))

@@ -9,8 +9,9 @@ from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_operator import names
 from tunebench_operator.builders.metadata import Manifest, build_metadata, seal
 
-# Of KubeRay's operator, as its own Helm chart labels it; it asks Ray how jobs are.
-_KUBERAY_LABELS = MappingProxyType({"app.kubernetes.io/name": "kuberay-operator"})
+# Of KubeRay's operator, as its Helm chart and its kustomization label it alike; it asks Ray how
+# jobs are.
+_KUBERAY_LABELS = MappingProxyType({"app.kubernetes.io/component": "kuberay-operator"})
 
 
 def build_access(run: BenchmarkRun, reports: Sequence[str]) -> list[Manifest]:

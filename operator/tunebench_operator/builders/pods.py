@@ -19,7 +19,7 @@ CONFIG_PATH = f"{names.CONFIG_FOLDER}/{names.CONFIG_KEY}"
 STAGE_COMMAND = ("python", "-m", "tunebench_jobs", "stage", "--config", CONFIG_PATH)
 
 # Any user but root that the image does not have to know.
-_USER = 10_001
+USER = 10_001
 # Read by Ray in every process of it; usage reports would leave the cluster.
 _RAY_SETTINGS = {
     # Pods of other runs are kept away by the network policy.
@@ -58,9 +58,9 @@ def build_pod(  # noqa: PLR0913 - each argument is a part of the pod
         "automountServiceAccountToken": True,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
@@ -101,7 +101,7 @@ def build_submitter(
             "restartPolicy": "Never",
             "securityContext": {
                 "runAsNonRoot": True,
-                "runAsUser": _USER,
+                "runAsUser": USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [container],
