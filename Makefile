@@ -160,6 +160,10 @@ else
 	$(BIN)/pytest -m cluster tests/e2e $(ARGS)
 endif
 
+.PHONY: kind
+kind:  ## With Docker and kind: a cluster on this machine that runs the quickstart.
+	TORCH_INDEX=$(TORCH_INDEX) tests/cluster/kind
+
 .PHONY: coverage
 coverage: install  ## Branch coverage of the fast tests.
 	$(BIN)/pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)

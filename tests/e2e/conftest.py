@@ -22,8 +22,10 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     folder = tmp_path_factory.mktemp("node")
     kubeconfig = os.environ.get("KUBECONFIG")
     if kubeconfig:
-        # It has KubeRay, and finds the images by itself.
-        theirs = Node(Path(kubeconfig), folder)
+        # It has KubeRay, finds the images by itself, and provides volumes, unless it is told where
+        # on its only node they may be made.
+        volumes = os.environ.get("TUNEBENCH_VOLUMES")
+        theirs = Node(Path(kubeconfig), folder, volumes=Path(volumes) if volumes else None)
         install_chart(theirs)
         yield theirs
         return
