@@ -45,7 +45,7 @@ from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.storage.sources import fetch_source
 from tunebench_jobs.storage.uploads import Uploads
 
-pytestmark = [pytest.mark.jobs, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.jobs, pytest.mark.timeout(1200)]
 
 STORE = "s3://bench/runs"
 DONE = {"state": "Succeeded", "reason": "Succeeded"}
@@ -183,7 +183,7 @@ def count_lines(server: BucketServer, prefix: str) -> int:
 
 
 def test_what_a_stage_left_is_fetched_elsewhere(tmp_path: Path, server: BucketServer) -> None:
-    """Another machine gets the same bytes, only what it asks for, and nothing that was changed."""
+    """Another machine gets the same bytes, what it asks for, and nothing that changed."""
     put_output(tmp_path / "one", "data/d", train="t\n", eval="e\n")
     other = Mirror(Bucket(STORE), tmp_path / "two")
     other.fetch("data/d/eval.jsonl")
@@ -191,7 +191,7 @@ def test_what_a_stage_left_is_fetched_elsewhere(tmp_path: Path, server: BucketSe
     assert (tmp_path / "two/data/d/eval.jsonl").read_text() == "e\n"
     assert not (tmp_path / "two/data/d/train.jsonl").exists()
 
-    (server.bucket / "runs/data/d/train.jsonl").write_text("changed\n")
+    other.bucket.put("data/d/train.jsonl", b"changed\n")
 
     with pytest.raises(InputError, match=r"data/d/train\.jsonl.*SHA-256"):
         other.fetch("data/d")
@@ -257,7 +257,7 @@ def test_no_completion_is_made_twice(
     )
     document = make_document(tmp_path, "one", config, endpoint=model.url, served_name="tiny")
     process = start(tmp_path, document)
-    wait_until(lambda: len(model.asked) == 4, process, 60)
+    wait_until(lambda: len(model.asked) == 4, process, 120)
     process.send_signal(how)
     process.wait(60)
     # What was under way is no answer.
@@ -298,7 +298,7 @@ def test_no_verdict_is_bought_twice(tmp_path: Path, server: BucketServer) -> Non
         }
     )
     process = start(tmp_path, make_document(tmp_path, "one", config))
-    wait_until(lambda: count_lines(server, "runs/verdicts/") == 5, process, 90)
+    wait_until(lambda: count_lines(server, "runs/verdicts/") == 5, process, 240)
     process.kill()
     process.wait(60)
     shutil.rmtree(tmp_path / "one")
@@ -306,7 +306,7 @@ def test_no_verdict_is_bought_twice(tmp_path: Path, server: BucketServer) -> Non
     before = len(judge.asked)
 
     process = start(tmp_path, make_document(tmp_path, "two", config))
-    process.wait(120)
+    process.wait(300)
     verdicts = (server.bucket / "runs/judge/x/verdicts.jsonl").read_text()
 
     assert process.returncode == 0, (tmp_path / "log").read_text()[-2000:]
@@ -339,7 +339,7 @@ def _put_train_set(tmp_path: Path) -> None:
 def _run_train(tmp_path: Path, document: StageDocument) -> StageResult:
     process = start(tmp_path, document)
     try:
-        process.wait(200)
+        process.wait(400)
     finally:
         stop_all([process, *find_processes(process)])
     assert process.returncode == 0, (tmp_path / "log").read_text()[-4000:]
@@ -361,7 +361,7 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
     children: list[psutil.Process] = []
     try:
         wait_until(
-            lambda: points() and points()[-1] > "runs/train/x/work/step-00000003", process, 150
+            lambda: points() and points()[-1] > "runs/train/x/work/step-00000003", process, 400
         )
         children = find_processes(process)
     finally:
