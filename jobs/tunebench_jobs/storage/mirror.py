@@ -50,7 +50,8 @@ class Mirror:
         """Bring `<stage>/<digest>` here, or one file or folder of it, as its result lists it.
 
         Raises:
-            InputError: There is no such result, or an artefact is not what the result says.
+            InputError: There is no such result.
+            RetryableError: An artefact is not what the result says.
         """
         kind, digest, *rest = reference.split("/")
         output, wanted = f"{kind}/{digest}", "/".join(rest)
@@ -138,7 +139,8 @@ class Mirror:
                 f"`{self.bucket.uri}/{key}` is absent or was changed after its stage (SHA-256 "
                 f"differs); remove `{self.bucket.uri}/{output}` and start the run again"
             )
-            raise InputError(msg, reason="ArtefactChanged")
+            # Another machine may be replacing both right now.
+            raise RetryableError(msg, reason="ArtefactChanged")
 
     def _check_sizes(self, output: str, result: StageResult) -> None:
         there = self.bucket.list(output)
