@@ -183,7 +183,7 @@ def count_lines(server: BucketServer, prefix: str) -> int:
 
 
 def test_what_a_stage_left_is_fetched_elsewhere(tmp_path: Path, server: BucketServer) -> None:
-    """Another machine gets the same bytes, what it asks for, and nothing changed."""
+    """Another machine gets what it asks for, and refuses what was changed."""
     put_output(tmp_path / "one", "data/d", train="t\n", eval="e\n")
     other = Mirror(Bucket(STORE), tmp_path / "two")
     other.fetch("data/d/eval.jsonl")
