@@ -181,6 +181,10 @@ manifests: install  ## Write the CRD and the reference of its fields from the ty
 COMPILE = $(UV) pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet
 COMPILE_PART = $(COMPILE) --constraints requirements/all.txt
 
+.PHONY: scale
+scale: install tools  ## Measure the operator with 1,000 runs (ARGS="--runs 10000" for more).
+	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/operator_scale.py $(ARGS)
+
 .PHONY: goldens
 goldens: install  ## Write the golden outputs anew from their inputs.
 	PYTHONPATH=tests/support $(BIN)/python tests/support/make_goldens.py

@@ -84,7 +84,9 @@ def find_departing(body: Manifest, departing: Iterable[Manifest]) -> str | None:
     """Return the name of a run whose artefacts are being deleted, if `body` would use them."""
     mine: set[str] | None = None
     for other in departing:
-        if not (_wants_cleanup(other) and names.FINALIZER in other["metadata"]["finalizers"]):
+        if not (
+            _wants_cleanup(other) and names.FINALIZER in other["metadata"].get("finalizers", ())
+        ):
             continue
         mine = list_outputs(body) if mine is None else mine
         # Nobody uses the findings of an earlier preflight again.

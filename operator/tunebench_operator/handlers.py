@@ -26,14 +26,13 @@ from tunebench_operator.health import Health
 from tunebench_operator.installation import Installation
 from tunebench_operator.metrics import Metrics
 from tunebench_operator.reconcile import reconcile
+from tunebench_operator.trimming import trim_child, trim_run
 from tunebench_operator.worklist import Worklist
 
 logger = logging.getLogger(__name__)
 
 _VERSION = "v1alpha1"
 _WORKERS = 8
-# What the API server keeps for itself, or repeats; the half of an object.
-_UNUSED = ("managedFields",)
 
 # Children by what kopf calls them, with apiVersion and kind.
 _CHILDREN = {
@@ -110,14 +109,16 @@ class Operator:
         ids = ["runs", *(resource[2] for resource in _CHILDREN)]
         self._indexes = {each: kwargs[each] for each in ids}
 
-    async def _on_run(self, event: Any, namespace: str | None, name: str, **_: Any) -> None:
+    async def _on_run(
+        self, event: Any, body: kopf.Body, namespace: str | None, name: str, **_: Any
+    ) -> None:
         self._metrics.note_event()
         key = (namespace or "", name)
         if event["type"] == "DELETED":
             self._departing.discard(key)
             self._worklist.forget(key)
         else:
-            self._worklist.wake(key)
+            self._worklist.wake(key, first=not body.get("status"))
 
     async def _on_child(self, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
         self._metrics.note_event()
@@ -126,7 +127,7 @@ class Operator:
     async def _index_run(self, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> Any:
         if body["metadata"].get("deletionTimestamp"):
             self._departing.add((namespace or "", name))
-        return {(namespace or "", name): _trim(body)}
+        return {(namespace or "", name): trim_run(body)}
 
     def _build_child_index(self, resource: tuple[str, str, str]) -> Any:
         api_version, kind = _CHILDREN[resource]
@@ -134,8 +135,8 @@ class Operator:
         async def index(
             body: kopf.Body, namespace: str | None, labels: Mapping[str, str], **_: Any
         ) -> Any:
-            trimmed = {**_trim(body), "apiVersion": api_version, "kind": kind}
-            return {(namespace or "", labels[names.RUN_LABEL]): trimmed}
+            found = trim_child({**body, "apiVersion": api_version, "kind": kind})
+            return {(namespace or "", labels[names.RUN_LABEL]): found}
 
         return index
 
@@ -212,11 +213,6 @@ def build_settings(namespace: str | None) -> kopf.OperatorSettings:
         settings.watching.label_selectors[group, plural] = selector
     settings.scanning.disabled = namespace is not None
     return settings
-
-
-def _trim(body: Mapping[str, Any]) -> Manifest:
-    metadata = {key: value for key, value in body["metadata"].items() if key not in _UNUSED}
-    return {**body, "metadata": metadata}
 
 
 def _versions(objects: Sequence[Manifest]) -> set[tuple[str, str]]:

@@ -34,7 +34,7 @@ from tunebench_operator.transitions import build_transitions
 
 logger = logging.getLogger(__name__)
 
-# At whether artefacts have gone that a run must not use any more.
+# When nothing is heard meanwhile: of the own status, or of artefacts that have to go first.
 _LOOK_AGAIN = timedelta(seconds=5)
 # A Job has its pod in a moment, unless that is refused.
 _POD_PATIENCE = timedelta(seconds=20)
@@ -104,13 +104,29 @@ async def reconcile(
     except (InvalidRunError, UserError) as error:
         await told.refuse(reasons.INVALID_SPEC, str(error))
         return Step()
-    if names.FINALIZER not in finalizers:
-        await cluster.set_finalizer(metadata, present=True)
     objects = build_objects(children)
+    if told.before is None:
+        # Accepted before any work is started: many runs at once all have their first status soon.
+        await told.report(plan(run, build_observed(run, objects), now=now).status)
+        return Step(now + _LOOK_AGAIN)
     departing = None if objects.configs else find_departing(body, others)
     if departing:
         await told.wait(f"run {departing} is being deleted, and artefacts that both use with it")
         return Step(now + _LOOK_AGAIN)
+    if names.FINALIZER not in finalizers:
+        await cluster.set_finalizer(metadata, present=True)
+    return await _drive(run, told, objects, installation, storage_uri)
+
+
+async def _drive(
+    run: BenchmarkRun, told: _Told, objects: Objects, installation: Installation, storage_uri: str
+) -> Step:
+    """Start and stop what is to run, and say how it stands.
+
+    Raises:
+        ClusterError: The API server refused, or did not answer; another step will do the rest.
+    """
+    now, cluster = told.now, told.cluster
     objects, asked_again = await _ask_for_refusals(objects, cluster, now)
     result = plan(run, build_observed(run, objects), now=now)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable
@@ -29,21 +30,22 @@ class Worklist:
         """Begin with nothing; `retried` are the errors after which a key is tried again."""
         self._step = step
         self._retried = retried
-        self._ready: asyncio.Queue[Hashable] = asyncio.Queue()
+        self._ready: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
         self._waiting: set[Hashable] = set()
         self._busy: set[Hashable] = set()
         self._again: set[Hashable] = set()
         self._failures: dict[Hashable, int] = {}
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
 
-    def wake(self, key: Hashable) -> None:
-        """Look at a key as soon as a worker is free."""
+    def wake(self, key: Hashable, *, first: bool = False) -> None:
+        """Look at a key as soon as a worker is free; `first`: before all that wait."""
         self._cancel_timer(key)
         if key in self._busy:
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting.add(key)
-            self._ready.put_nowait(key)
+            self._ready.put_nowait((not first, next(self._numbers), key))
 
     def forget(self, key: Hashable) -> None:
         """Drop what is kept of a key that is gone."""
@@ -62,7 +64,7 @@ class Worklist:
 
     async def _run(self) -> None:
         while True:
-            key = await self._ready.get()
+            _, _, key = await self._ready.get()
             self._waiting.discard(key)
             self._busy.add(key)
             try:

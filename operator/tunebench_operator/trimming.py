@@ -1,0 +1,61 @@
+"""The little of each object that steps look at: a thousand runs are to fit into 128 MB. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from tunebench_api.contract import StageKind
+from tunebench_operator import names
+from tunebench_operator.builders.metadata import Manifest
+
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations")
+_MORE_METADATA = ("creationTimestamp", "deletionTimestamp", "finalizers", "generation")
+# Of what does work, the spec says whether it is held back; nothing else of it is read again.
+_SPEC = ("suspend",)
+_LARGE = ("Role", "RoleBinding", "ServiceAccount", "NetworkPolicy")
+
+
+def trim_run(body: Mapping[str, Any]) -> Manifest:
+    """Return a run with its spec and status, without what the API server keeps for itself."""
+    return {**body, "metadata": _trim_metadata(body["metadata"])}
+
+
+def trim_child(body: Mapping[str, Any]) -> Manifest:
+    """Return what steps read of an object that belongs to a run."""
+    trimmed: Manifest = {
+        "apiVersion": body["apiVersion"],
+        "kind": body["kind"],
+        "metadata": _trim_metadata(body["metadata"]),
+    }
+    if body["kind"] in _LARGE:
+        return trimmed
+    if "status" in body:
+        trimmed["status"] = body["status"]
+    if body["kind"] == "ConfigMap":
+        trimmed |= _trim_data(body)
+    elif body["kind"] != "Pod":
+        spec = body.get("spec") or {}
+        trimmed["spec"] = {key: spec[key] for key in _SPEC if key in spec}
+    return trimmed
+
+
+def _trim_data(body: Mapping[str, Any]) -> Manifest:
+    """Return the data of a report; of configs, that alone which says what is being deleted."""
+    labels = body["metadata"].get("labels", {})
+    is_config = labels.get(names.PART_LABEL) == names.CONFIG_PART
+    if is_config and labels.get(names.STAGE_LABEL) != StageKind.CLEANUP:
+        return {}
+    return {"data": body["data"]} if "data" in body else {}
+
+
+def _trim_metadata(metadata: Mapping[str, Any]) -> Manifest:
+    kept: Manifest = {
+        key: metadata[key] for key in (*_METADATA, *_MORE_METADATA) if metadata.get(key)
+    }
+    for part in ("labels", "annotations"):
+        if part in kept:
+            # The same few words in every object.
+            kept[part] = {sys.intern(key): sys.intern(text) for key, text in kept[part].items()}
+    return kept
