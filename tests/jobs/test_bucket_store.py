@@ -182,7 +182,8 @@ def count_lines(server: BucketServer, prefix: str) -> int:
     return sum((server.bucket / key).read_bytes().count(b"\n") for key in keys)
 
 
-def test_what_a_stage_left_is_fetched_elsewhere(tmp_path: Path, server: BucketServer) -> None:
+@pytest.mark.usefixtures("server")
+def test_what_a_stage_left_is_fetched_elsewhere(tmp_path: Path) -> None:
     """Another machine gets what it asks for, and refuses what was changed."""
     put_output(tmp_path / "one", "data/d", train="t\n", eval="e\n")
     other = Mirror(Bucket(STORE), tmp_path / "two")
@@ -366,6 +367,7 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
         children = find_processes(process)
     finally:
         stop_all([process, *children])
+        process.wait(60)
     shutil.rmtree(tmp_path / "one")
     # One that lacks a file is passed over.
     newest = (server.bucket / points()[-1]).parent
@@ -390,9 +392,7 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
 def test_two_workers_share_no_folder(tmp_path: Path, server: BucketServer) -> None:
     """ZeRO-2: each worker sends its part of a resume point, and another machine has the model."""
     _put_train_set(tmp_path)
-    document = _train(
-        tmp_path, "one", method="Full", workers=2, deepspeed="ZeRO2", epochs=1, lora=None
-    )
+    document = _train(tmp_path, "one", method="Full", workers=2, deepspeed="ZeRO2", epochs=1)
 
     result = _run_train(tmp_path, document)
     Mirror(Bucket(STORE), tmp_path / "two").fetch("train/x/checkpoint")

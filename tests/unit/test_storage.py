@@ -128,6 +128,7 @@ def test_the_command_line_goes_before_the_run() -> None:
         ("AWS Error NO_SUCH_BUCKET during PutObject", InputError, "StoreNotFound"),
         ("AWS Error ACCESS_DENIED during HeadObject", InputError, "StoreDenied"),
         ("AWS Error UNKNOWN (HTTP status 507): no", RetryableError, "StoreFull"),
+        ("GetObject operation: Response checksums mismatch", RetryableError, "ObjectDamaged"),
         ("AWS Error NETWORK_CONNECTION during GetObject", RetryableError, "StoreUnavailable"),
     ],
 )

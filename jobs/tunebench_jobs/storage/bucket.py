@@ -17,6 +17,7 @@ from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.files import disk_errors
 
 STORE_FIELD = "spec.storage.uri"
+DAMAGED_REASON = "ObjectDamaged"
 
 _CHUNK_BYTES = 8 << 20
 _CONNECT_SECONDS = 10
@@ -28,6 +29,8 @@ _DENIED = re.compile(
     r"|AdminUserNotFound|Forbidden|HTTP status 40[13]"
 )
 _FULL = re.compile(r"insufficient|quota|no space|HTTP status 507", re.IGNORECASE)
+# What servers that keep checksums say of an object that rotted; others leave that to our digests.
+_DAMAGED = re.compile(r"checksums? mismatch", re.IGNORECASE)
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|Bucket '[^']*' not found")
 
 
@@ -180,6 +183,9 @@ def build_bucket_error(uri: str, field: str, text: str) -> JobError:
     if _FULL.search(text):
         msg = f"the store at `{uri}` is full; free space and start again, finished work is kept"
         return RetryableError(msg, reason="StoreFull")
+    if _DAMAGED.search(text):
+        msg = f"an object of `{uri}` is not what was written: {text}"
+        return RetryableError(msg, reason=DAMAGED_REASON)
     msg = (
         f"`{field}`: `{uri}` does not answer as it should; check `spec.storage.endpoint` "
         f"(AWS_ENDPOINT_URL), the network and the server, then start again: {text}"

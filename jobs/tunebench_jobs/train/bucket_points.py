@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tunebench_jobs.checkpoints import CheckpointFile
 from tunebench_jobs.errors import RetryableError
 from tunebench_jobs.files import build_file_digest
+from tunebench_jobs.storage.bucket import DAMAGED_REASON
 from tunebench_jobs.storage.mirror import Mirror, check_inside
 from tunebench_jobs.train.engine import Engine
 from tunebench_jobs.train.layout import WORK_FOLDER, Position
@@ -40,7 +41,7 @@ class BucketPoints:
         names = (key.split("/")[0] for key in found if key.endswith(f"/{STATE_FILE}"))
         for name in sorted(names, reverse=True):
             point = self._load(name)
-            if point and point.identity == identity and self._fetch(name, point):
+            if point and point.identity == identity and self._fetch_whole(name, point):
                 return self._here / name, point.position
         return None
 
@@ -80,6 +81,14 @@ class BucketPoints:
             return ResumePoint.model_validate_json(content) if content else None
         except ValidationError:
             return None
+
+    def _fetch_whole(self, name: str, point: ResumePoint) -> bool:
+        try:
+            return self._fetch(name, point)
+        except RetryableError as error:
+            if error.reason != DAMAGED_REASON:
+                raise
+            return False
 
     def _fetch(self, name: str, point: ResumePoint) -> bool:
         """Bring a resume point here; False: it is not what its manifest says."""
