@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from tunebench_operator.metrics import Metrics
 
 _TIMEOUT_SECONDS = 30
 _PAGE = 500
+_CONNECTIONS = 32
 _OPERATORS = {"ray.io": "KubeRay", "batch": "the Job controller"}
 _MAX_NOTE = 1024
 
@@ -51,6 +53,8 @@ class Cluster:
         """Ask the API server what it knows."""
         self._client = DynamicClient(client)
         self._metrics = metrics
+        # The client forgets all kinds for a moment whenever it looks for one that it does not know.
+        self._looking_up = threading.Lock()
 
     async def carry_out(self, action: Action) -> None:
         """Do one action; doing it twice changes nothing.
@@ -156,15 +160,18 @@ class Cluster:
         place = _name(manifest)
         with self._translated("apply", manifest["apiVersion"], manifest["kind"], place) as found:
             resource = found.subresources[subresource] if subresource else found
-            self._client.server_side_apply(
+            answer = self._client.server_side_apply(
                 resource,
                 body=manifest,
                 name=manifest["metadata"]["name"],
                 namespace=manifest["metadata"]["namespace"],
                 field_manager=names.FIELD_MANAGER,
                 force_conflicts=True,
+                serialize=False,
                 _request_timeout=_TIMEOUT_SECONDS,
             )
+            # Nobody looks at the object, but what is not read holds its connection.
+            answer.read()
 
     def _create(self, manifest: Manifest) -> None:
         place = _name(manifest)
@@ -242,7 +249,9 @@ class Cluster:
         `gone`: absence is success.
         """
         try:
-            yield self._client.resources.get(api_version=api_version, kind=kind)
+            with self._looking_up:
+                found = self._client.resources.get(api_version=api_version, kind=kind)
+            yield found
             self._metrics.count_request(kind, verb, HTTPStatus.OK)
         except ResourceNotFoundError as error:
             group = api_version.rpartition("/")[0]
@@ -278,7 +287,10 @@ def load_client() -> kubernetes.client.ApiClient:
     except kubernetes.config.ConfigException as error:
         msg = f"KUBECONFIG must name a kubeconfig, or this must run in a pod: {error}"
         raise UserError(msg) from error
-    return kubernetes.client.ApiClient()
+    configuration = kubernetes.client.Configuration.get_default_copy()
+    # A connection for each worker; one that does not fit would be made anew for each request.
+    configuration.connection_pool_maxsize = _CONNECTIONS
+    return kubernetes.client.ApiClient(configuration)
 
 
 def _identify(run: Metadata) -> Manifest:

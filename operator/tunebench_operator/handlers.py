@@ -26,7 +26,7 @@ from tunebench_operator.health import Health
 from tunebench_operator.installation import Installation
 from tunebench_operator.metrics import Metrics
 from tunebench_operator.reconcile import reconcile
-from tunebench_operator.trimming import trim_child, trim_run
+from tunebench_operator.trimming import pack, trim_child, trim_run, unpack
 from tunebench_operator.worklist import Worklist
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Operator:
     async def _index_run(self, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> Any:
         if body["metadata"].get("deletionTimestamp"):
             self._departing.add((namespace or "", name))
-        return {(namespace or "", name): trim_run(body)}
+        return {(namespace or "", name): pack(trim_run(body))}
 
     def _build_child_index(self, resource: tuple[str, str, str]) -> Any:
         api_version, kind = _CHILDREN[resource]
@@ -136,14 +136,14 @@ class Operator:
             body: kopf.Body, namespace: str | None, labels: Mapping[str, str], **_: Any
         ) -> Any:
             found = trim_child({**body, "apiVersion": api_version, "kind": kind})
-            return {(namespace or "", labels[names.RUN_LABEL]): found}
+            return {(namespace or "", labels[names.RUN_LABEL]): pack(found)}
 
         return index
 
     async def _step(self, key: Hashable) -> datetime | None:
         assert isinstance(key, tuple)  # noqa: S101 - nobody else wakes
         listed = self._listed.pop(key, None)
-        body = next(iter(self._indexes["runs"].get(key, ())), None)
+        body = next(self._bodies_of(key), None)
         body, children = listed or (body, list(self._children_of(key)))
         if body is None:
             return None
@@ -153,19 +153,22 @@ class Operator:
         return step.wake_at
 
     def _list_runs(self) -> Iterator[Manifest]:
-        for bodies in self._indexes.get("runs", {}).values():
-            yield from bodies
+        for key in list(self._indexes.get("runs", ())):
+            yield from self._bodies_of(key)
+
+    def _bodies_of(self, key: Key) -> Iterator[Manifest]:
+        yield from map(unpack, self._indexes["runs"].get(key, ()))
 
     def _others_of(self, key: Key) -> Iterator[Manifest]:
         """Yield the other runs of a run that is being deleted; of any other, those that are."""
         runs = self._indexes["runs"]
         for other in runs if key in self._departing else self._departing:
             if other != key:
-                yield from runs.get(other, ())
+                yield from self._bodies_of(other)
 
     def _children_of(self, key: Key) -> Iterator[Manifest]:
         for resource in _CHILDREN:
-            yield from self._indexes[resource[2]].get(key, ())
+            yield from map(unpack, self._indexes[resource[2]].get(key, ()))
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -189,7 +192,7 @@ class Operator:
         unseen: set[Key] = set()
         for body in runs:
             key = (body["metadata"]["namespace"], body["metadata"]["name"])
-            known = [*self._indexes["runs"].get(key, ()), *self._children_of(key)]
+            known = [*self._bodies_of(key), *self._children_of(key)]
             if _versions(known) != _versions([body, *children.get(key, ())]):
                 unseen.add(key)
                 self._listed[key] = (body, children.get(key, []))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from datetime import UTC, datetime
 
@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
+# Between keys that come first, beyond which there is time for the others.
+CALM_SECONDS = 0.5
+LONGEST_HOLD_SECONDS = 5.0
 
 # Carries out one step of a key; returns when to look again if nothing happens.
 StepFunction = Callable[[Hashable], Awaitable[datetime | None]]
@@ -30,8 +33,9 @@ class Worklist:
         """Begin with nothing; `retried` are the errors after which a key is tried again."""
         self._step = step
         self._retried = retried
-        self._ready: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = asyncio.PriorityQueue()
-        self._numbers = itertools.count()
+        self._ready: asyncio.Queue[Hashable] = asyncio.Queue()
+        self._first: asyncio.Queue[Hashable] = asyncio.Queue()
+        self._last_first = float("-inf")
         self._waiting: set[Hashable] = set()
         self._busy: set[Hashable] = set()
         self._again: set[Hashable] = set()
@@ -39,13 +43,15 @@ class Worklist:
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
 
     def wake(self, key: Hashable, *, first: bool = False) -> None:
-        """Look at a key as soon as a worker is free; `first`: before all that wait."""
+        """Look at a key as soon as a worker is free; `first`: before all that are not."""
+        if first:
+            self._last_first = time.monotonic()
         self._cancel_timer(key)
         if key in self._busy:
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting.add(key)
-            self._ready.put_nowait((not first, next(self._numbers), key))
+            (self._first if first else self._ready).put_nowait(key)
 
     def forget(self, key: Hashable) -> None:
         """Drop what is kept of a key that is gone."""
@@ -60,11 +66,14 @@ class Worklist:
         """
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
-                group.create_task(self._run())
+                group.create_task(self._run(self._ready))
+                group.create_task(self._run(self._first))
 
-    async def _run(self) -> None:
+    async def _run(self, queue: asyncio.Queue[Hashable]) -> None:
         while True:
-            _, _, key = await self._ready.get()
+            key = await queue.get()
+            if queue is not self._first:
+                await self._wait_for_calm()
             self._waiting.discard(key)
             self._busy.add(key)
             try:
@@ -74,6 +83,14 @@ class Worklist:
             if key in self._again:
                 self._again.discard(key)
                 self.wake(key)
+
+    async def _wait_for_calm(self) -> None:
+        """Let those that come first pass while they keep coming, but not for ever."""
+        deadline = time.monotonic() + LONGEST_HOLD_SECONDS
+        while (left := self._last_first + CALM_SECONDS - time.monotonic()) > 0:
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(left)
 
     async def _try(self, key: Hashable) -> None:
         try:

@@ -107,8 +107,9 @@ def measure(
     figures = Figures()
     with running(command) as process, watching(client, namespace, figures):
         wait_until(lambda: is_ready(process, port), "the operator")
+        kind = client.resources.get(api_version=API_VERSION, kind=KIND)
         with ThreadPoolExecutor(CREATORS) as pool:
-            list(pool.map(lambda number: create(client, namespace, number, figures), range(runs)))
+            list(pool.map(lambda number: create(kind, namespace, number, figures), range(runs)))
 
         def is_accepted() -> bool:
             resident = psutil.Process(process.pid).memory_info().rss
@@ -166,9 +167,8 @@ def load_metrics(port: int) -> list[tuple[str, float]]:
     return [(name, float(value)) for name, _, value in samples]
 
 
-def create(client: DynamicClient, namespace: str, number: int, figures: Figures) -> None:
+def create(runs: Any, namespace: str, number: int, figures: Figures) -> None:
     """Create one run."""
-    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
     body = make_body(**SPEC)
     name = f"run-{number}"
     runs.create(body={**body, "metadata": {"name": name}}, namespace=namespace)
