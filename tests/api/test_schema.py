@@ -15,13 +15,15 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 from make_goldens import INPUTS, load_output
 from make_run import make_body
 
-from tunebench_api.crd import PLURAL
+from tunebench_api.crd import PLURAL, build_crd
 from tunebench_api.v1alpha1 import API_VERSION, KIND
+from tunebench_api.v1alpha1.rules import VALIDATIONS
 from tunebench_api.validation import parse_run
 from tunebench_operator.yaml_text import parse_yaml
 
 pytestmark = pytest.mark.api
 
+SECRET = {"name": "llm-keys", "key": "KEY"}
 SAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "samples").glob("*.yaml"))
 
 
@@ -55,44 +57,66 @@ def test_defaults_are_those_of_the_types(client: DynamicClient) -> None:
     assert made["spec"] == parse_run(make_body()).to_wire()["spec"]
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        pytest.param(
-            {"baseline": {"name": "none"}},
-            "must set exactly one of `completions` and `model`",
-            id="baseline-of-nothing",
-        ),
-        pytest.param(
-            {"baseline": {"name": "b", "completions": {"uri": "x"}, "apiBase": "http://x/v1"}},
-            "must set `apiBase` only together with `model`",
-            id="address-of-nobody",
-        ),
-        pytest.param(
-            {"dataset": {"train": {}, "eval": {"uri": "x"}}},
-            "must set exactly one of `uri` and `git`",
-            id="no-training-data",
-        ),
-        pytest.param(
-            {"dataset": {"train": {"uri": "x"}, "eval": {"uri": "x", "holdout": "Newest"}}},
-            "must set exactly one of `uri`, `git` and `holdout`",
-            id="two-evaluation-sets",
-        ),
-        pytest.param(
-            {"prompts": {"builtin": "default", "uri": "x"}},
-            "must set exactly one of `builtin`, `uri` and `configMapRef`",
-            id="two-prompt-sets",
-        ),
-        pytest.param(
-            {"models": [{"name": "a", "base": "x/a"}, {"name": "a", "base": "x/b"}]},
-            "Duplicate value",
-            id="two-models-of-one-name",
-        ),
-        pytest.param({"parallelism": 0}, "greater than or equal to 1", id="out-of-bounds"),
-        pytest.param({"seeds": 1}, 'unknown field "spec.seeds"', id="unknown-field"),
-        pytest.param({"tools": ["Describe", "Describe"]}, "Duplicate value", id="tool-twice"),
-    ],
-)
+INVALID = [
+    pytest.param(
+        {"baseline": {"name": "none"}},
+        "must set exactly one of `completions` and `model`",
+        id="baseline-of-nothing",
+    ),
+    pytest.param(
+        {"baseline": {"name": "b", "completions": {"uri": "x"}, "apiBase": "http://x/v1"}},
+        "must set `apiBase` only together with `model`",
+        id="address-of-nobody",
+    ),
+    pytest.param(
+        {"dataset": {"train": {}, "eval": {"uri": "x"}}},
+        "must set exactly one of `uri` and `git`",
+        id="no-training-data",
+    ),
+    pytest.param(
+        {"dataset": {"train": {"uri": "x"}, "eval": {"uri": "x", "holdout": "Newest"}}},
+        "must set exactly one of `uri`, `git` and `holdout`",
+        id="two-evaluation-sets",
+    ),
+    pytest.param(
+        {"prompts": {"builtin": "default", "uri": "x"}},
+        "must set exactly one of `builtin`, `uri` and `configMapRef`",
+        id="two-prompt-sets",
+    ),
+    pytest.param(
+        {"models": [{"name": "a", "base": "x/a"}, {"name": "a", "base": "x/b"}]},
+        "Duplicate value",
+        id="two-models-of-one-name",
+    ),
+    pytest.param({"parallelism": 0}, "greater than or equal to 1", id="out-of-bounds"),
+    pytest.param({"seeds": 1}, 'unknown field "spec.seeds"', id="unknown-field"),
+    pytest.param(
+        {"baseline": {"name": "b", "completions": {"uri": "x"}, "secretRef": SECRET}},
+        "must set `secretRef` only together with `model`",
+        id="key-of-nobody",
+    ),
+    pytest.param({"tools": ["Describe", "Describe"]}, "Duplicate value", id="tool-twice"),
+]
+
+
+def list_rules(schema: Any) -> set[str]:
+    """Return the messages of all CEL rules below a schema that look at one object only."""
+    if isinstance(schema, list):
+        return set().union(*map(list_rules, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = {each["message"] for each in schema.get(VALIDATIONS, ()) if "oldSelf" not in each["rule"]}
+    return own.union(*map(list_rules, schema.values()))
+
+
+def test_every_rule_has_an_invalid_run() -> None:
+    """Who adds a CEL rule, shows below what it refuses."""
+    assert list_rules(build_crd()) == {
+        each.values[1] for each in INVALID if str(each.values[1]).startswith("must set")
+    }
+
+
+@pytest.mark.parametrize(("spec", "message"), INVALID)
 def test_invalid_runs_are_refused(
     client: DynamicClient, spec: dict[str, Any], message: str
 ) -> None:
