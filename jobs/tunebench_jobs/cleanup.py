@@ -8,10 +8,11 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from tunebench_api.contract import RESULT_FILE, CleanupConfig, Progress
+from tunebench_api.contract import RESULT_FILE, CleanupConfig, Progress, StageResult
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.stage import LOCK_FILE, load_result
+from tunebench_jobs.storage.mirror import Mirror
 
 # A stage's result and nothing else: not the ledger of verdicts, which was paid for, nor a cache.
 _OUTPUT = re.compile(
@@ -33,22 +34,38 @@ def run_cleanup(config: CleanupConfig, context: StageContext) -> Outcome:
     deleted, kept = 0, 0
     for number, output in enumerate(config.outputs):
         context.report(Progress(percent=100 * number // len(config.outputs), message=output))
-        folder = context.path(output)
-        if not folder.is_dir():
-            continue
-        if _is_older(folder, since) or not _delete(folder):
-            kept += 1
-        else:
-            deleted += 1
+        gone = _delete_output(context, output, since)
+        deleted += gone is True
+        kept += gone is False
     return Outcome(
         message=f"{deleted} artefacts deleted, {kept} kept, which are older or in use",
         summary={"deleted": deleted, "kept": kept},
     )
 
 
-def _is_older(folder: Path, since: datetime) -> bool:
+def _delete_output(context: StageContext, output: str, since: datetime) -> bool | None:
+    """Delete one output; False if it has to stay, None if there is none."""
+    if context.mirror is not None:
+        return _delete_from_bucket(context.mirror, output, since)
+    folder = context.store / output
+    if not folder.is_dir():
+        return None
+    return not _is_older(load_result(folder), since) and _delete(folder)
+
+
+def _delete_from_bucket(mirror: Mirror, output: str, since: datetime) -> bool | None:
+    if not mirror.bucket.list(output):
+        return None
+    if _is_older(mirror.load_result(output), since):
+        return False
+    # The result first: what is cut short is no result any more.
+    mirror.bucket.remove(f"{output}/{RESULT_FILE}")
+    mirror.bucket.remove_folder(output)
+    return True
+
+
+def _is_older(result: StageResult | None, since: datetime) -> bool:
     """Whether a result was there before the run, which then only used it."""
-    result = load_result(folder)
     return bool(
         result and result.finished_at and datetime.fromisoformat(result.finished_at) < since
     )

@@ -26,6 +26,7 @@ from tunebench_api.contract import (
     Artefact,
     Base,
     BaselineConfig,
+    CleanupConfig,
     GenerateConfig,
     JudgeConfig,
     Report,
@@ -121,7 +122,7 @@ class Model(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
 
-def put_output(folder: Path, output: str, **files: str) -> None:
+def put_output(folder: Path, output: str, *, finished: str = "", **files: str) -> None:
     """Put a finished stage into the store."""
     mirror = Mirror(Bucket(STORE), folder)
     artefacts = []
@@ -131,7 +132,7 @@ def put_output(folder: Path, output: str, **files: str) -> None:
         path.write_text(text)
         digest = build_file_digest(path)
         artefacts.append(Artefact(path=path.name, sha256=digest, bytes=path.stat().st_size))
-    result = StageResult(**DONE, artefacts=tuple(artefacts))
+    result = StageResult(**DONE, artefacts=tuple(artefacts), finished_at=finished)
     mirror.publish(output, result, result.model_dump_json(by_alias=True).encode(), set())
 
 
@@ -196,6 +197,23 @@ def test_what_a_stage_left_is_fetched_elsewhere(tmp_path: Path) -> None:
 
     with pytest.raises(RetryableError, match=r"data/d/train\.jsonl.*SHA-256"):
         other.fetch("data/d")
+
+
+@pytest.mark.usefixtures("server")
+def test_a_run_takes_its_artefacts_out_of_the_bucket(tmp_path: Path) -> None:
+    """What is older than the run stays, and what is not there is no error."""
+    mine, old = "data/00000000000000aa", "data/00000000000000bb"
+    for output, finished in ((mine, "2026-02-01T00:00:00Z"), (old, "2026-01-01T00:00:00Z")):
+        put_output(tmp_path / "one", output, finished=finished, eval="e\n")
+    config = CleanupConfig(
+        since="2026-01-15T00:00:00Z", outputs=(mine, old, "judge/00000000000000cc")
+    )
+
+    code = run_stage(make_document(tmp_path, "two", config))
+
+    assert code == 0
+    assert Bucket(STORE).list(mine) == {}
+    assert len(Bucket(STORE).list(old)) == 2
 
 
 def test_artefacts_without_a_result_are_no_result(tmp_path: Path, server: BucketServer) -> None:

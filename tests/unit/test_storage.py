@@ -54,7 +54,7 @@ def test_keys_come_from_the_runs_secret_and_stand_nowhere_else() -> None:
     """Pods refer to the Secret; the stage document names the store alone."""
     run = run_with(endpoint="https://s3.acme.dev", secretRef={"name": "bench-keys"})
     variables = list_variables(run, make_installation())
-    document = json.dumps(build_config(run, find_data(run), STORE))
+    document = json.dumps(build_config(run, find_data(run), make_installation(), STORE))
 
     assert variables["AWS_ENDPOINT_URL"] == "https://s3.acme.dev"
     assert variables["AWS_SECRET_ACCESS_KEY"] == {
