@@ -75,7 +75,7 @@ $(TOOLS)/etcd: $(MODULES)/etcd/go.sum
 	cd $(MODULES)/etcd && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3
 
 .PHONY: node-tools
-node-tools: tools $(NODE) $(TOOLS)/coredns $(TOOLS)/kuberay-operator $(TOOLS)/kuberay-config $(TOOLS)/pause  ## Build what a node runs, too (Go; 8 minutes once).
+node-tools: tools $(TOOLS)/versitygw $(NODE) $(TOOLS)/coredns $(TOOLS)/kuberay-operator $(TOOLS)/kuberay-config $(TOOLS)/pause  ## Build what a node runs, too (Go; 8 minutes once).
 
 $(KUBERNETES) $(NODE): $(MODULES)/kubernetes/go.sum
 	cd $(MODULES)/kubernetes && $(GO_BUILD) \
@@ -148,6 +148,9 @@ e2e: e2e-local e2e-cluster  ## Whole benchmarks, on this machine and in a cluste
 e2e-local: install  ## Whole benchmarks on this machine.
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
 
+# Which tests of the cluster: `make e2e-cluster TIER="cluster or nightly"` for all.
+TIER ?= cluster
+
 # Everything that the cluster consists of ends with the command, whatever happens to it.
 .PHONY: e2e-cluster
 e2e-cluster: install tools  ## Whole benchmarks in a cluster: that of KUBECONFIG, or one made for it.
@@ -155,9 +158,9 @@ ifeq ($(KUBECONFIG),)
 	tests/cluster/install-packages
 	$(MAKE) node-tools images
 	$(BIN)/pytest -m images tests/e2e
-	tests/cluster/isolated $(BIN)/pytest -m cluster tests/e2e $(ARGS)
+	tests/cluster/isolated $(BIN)/pytest -m "$(TIER)" tests/e2e $(ARGS)
 else
-	$(BIN)/pytest -m cluster tests/e2e $(ARGS)
+	$(BIN)/pytest -m "$(TIER)" tests/e2e $(ARGS)
 endif
 
 .PHONY: kind

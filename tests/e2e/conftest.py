@@ -10,7 +10,9 @@ from secrets import token_hex
 import pytest
 from control_plane import TOOLS
 from images import JOBS, OPERATOR
-from node import SYSTEM, Node, running_node
+from make_cluster_run import Bench
+from node import SYSTEM, Node, find_address, running_node
+from scripted_judge import serving_judge
 from space import Space
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,13 +38,20 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Return a tiny run whose judge sells its answers, and what this machine makes of it."""
+    with serving_judge(find_address(), f"sk-canary-{token_hex(8)}") as (base, judge):
+        yield Bench(tmp_path_factory.mktemp("bench"), judge, base)
+
+
 @pytest.fixture
-def make_space(node: Node, tmp_path: Path) -> Iterator[Callable[[str], Space]]:
+def make_space(node: Node) -> Iterator[Callable[[str], Space]]:
     """Return a function that makes a namespace with a volume; they are gone after the test."""
     made: list[Space] = []
 
     def make(name: str) -> Space:
-        made.append(Space(node, f"{name}-{token_hex(3)}", tmp_path / name))
+        made.append(Space(node, f"{name}-{token_hex(3)}"))
         return made[-1]
 
     yield make

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from make_cluster_run import load_local_leaderboard, place_run
+from make_cluster_run import Bench
 from space import Space
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
@@ -14,11 +13,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 MakeSpace = Callable[[str], Space]
 
 
-def test_apply_to_leaderboard(make_space: MakeSpace, tmp_path: Path) -> None:
+def test_apply_to_leaderboard(make_space: MakeSpace, bench: Bench) -> None:
     """Two models are trained in pods of their own; the leaderboard is that of a laptop."""
     space = make_space("apply")
-    manifest = place_run(space, "tiny", models=2, parallelism=2)
+    manifest = bench.place(space, "tiny", models=2)
     workers: set[str] = set()
+    learned: set[str] = set()
 
     space.kubectl("apply", "--filename=-", text=manifest)
 
@@ -28,19 +28,53 @@ def test_apply_to_leaderboard(make_space: MakeSpace, tmp_path: Path) -> None:
             for pod in space.list_pods("train", "tiny")
             if pod["metadata"]["labels"].get("ray.io/node-type") == "worker"
         )
+        for model in space.load("tiny").get("status", {}).get("models", ()):
+            learned.update(key for key in model if model["stage"] == "Train")
         return space.has_ended("tiny")
 
     space.wait(watch, "the end", run="tiny", seconds=1500)
     run = space.load("tiny")
-    shown = space.kubectl("get", "benchmarkruns")
-    local = load_local_leaderboard(space, tmp_path / "local")
+    shown = space.kubectl("get", "benchmarkruns", "--output=wide")
+    left = space.list_children("tiny")
 
     assert space.find_reason("tiny") == "Succeeded"
-    assert run["status"]["leaderboard"] == local
+    assert run["status"]["leaderboard"] == bench.leaderboard_of_two
     assert len(workers) == 2
+    # What a training shows while it goes on.
+    assert {"percent", "loss", "step", "etaSeconds", "tokensPerSecond", "checkpoint"} <= learned
     best = run["status"]["summary"]["best"]
+    assert best == "learns"
     assert best in shown
     assert run["status"]["summary"]["winRate"] in shown
     # What used GPUs is gone; what says how it went is there.
-    left = space.list_children("tiny")
     assert not [each for each in left if each.startswith(("raycluster", "rayservice"))]
+    stored = space.kubectl("get", "all,events,configmaps,brun", "--output=yaml")
+    assert bench.judge.key not in stored
+
+
+def test_two_runs_one_deleted_one_robbed(make_space: MakeSpace, bench: Bench) -> None:
+    """Deleting a run leaves nothing of it; the other, robbed of its children, heals."""
+    space = make_space("pair")
+    for name, seed in (("gone", 7), ("robbed", 0)):
+        space.kubectl("apply", "--filename=-", text=bench.place(space, name, seed=seed))
+    for name in ("gone", "robbed"):
+        space.wait(
+            lambda name=name: (
+                space.list_stages(name).get("train/learns", {}).get("state") == "Running"
+            ),
+            "training",
+            run=name,
+        )
+    jobs = space.list_children("robbed")
+
+    space.kubectl("delete", "brun", "gone", "--wait=false")
+    kinds = ("rayjob", "configmap", "role.", "serviceaccount")
+    space.kubectl("delete", "--wait=false", *(each for each in jobs if each.startswith(kinds)))
+
+    space.wait(lambda: not space.list_children("gone"), "nothing of the run", run="robbed")
+    run = space.wait_for_end("robbed")
+
+    assert run["status"]["leaderboard"] == bench.leaderboard
+    assert "NotFound" in space.kubectl("get", "brun", "gone", check=False) or not [
+        each for each in space.kubectl("get", "brun", "--output=name").split() if "gone" in each
+    ]

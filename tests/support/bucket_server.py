@@ -27,18 +27,24 @@ class BucketServer:
 
     folder: Path
     port: int
+    address: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to use it."""
         return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_REGION": "us-east-1",
         }
+
+    @property
+    def endpoint(self) -> str:
+        """Where it answers."""
+        return f"http://{self.address}:{self.port}"
 
     @property
     def bucket(self) -> Path:
@@ -59,7 +65,7 @@ class BucketServer:
         self.bucket.mkdir(parents=True, exist_ok=True)
         attributes = self.folder / "attributes"
         attributes.mkdir(exist_ok=True)
-        command = [str(find_server()), "--port", f"127.0.0.1:{self.port}", "--quiet"]
+        command = [str(find_server()), "--port", f"{self.address}:{self.port}", "--quiet"]
         command += ["posix", "--sidecar", str(attributes), str(self.folder / "objects")]
         if largest is not None:
             command = ["prlimit", f"--fsize={largest}", *command]
@@ -70,7 +76,7 @@ class BucketServer:
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + _START_SECONDS
-        while not _answers(self.port):
+        while not _answers(self.address, self.port):
             assert time.monotonic() < deadline, "the S3 server must start"
             time.sleep(0.05)
 
@@ -93,9 +99,9 @@ def find_server() -> Path:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[BucketServer]:
+def running_server(folder: Path, address: str = "127.0.0.1") -> Iterator[BucketServer]:
     """Run a server, and leave none behind."""
-    server = BucketServer(folder, _find_port())
+    server = BucketServer(folder, _find_port(address), address)
     server.start()
     try:
         yield server
@@ -103,12 +109,12 @@ def running_server(folder: Path) -> Iterator[BucketServer]:
         server.stop()
 
 
-def _find_port() -> int:
+def _find_port(address: str) -> int:
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
+        holder.bind((address, 0))
         return int(holder.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0

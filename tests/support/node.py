@@ -135,6 +135,12 @@ def running_node(folder: Path) -> Iterator[Node]:
         yield node
 
 
+def find_address() -> str:
+    """Return the address at which pods reach this machine."""
+    # TUNEBENCH_ADDRESS: where the cluster is not the tests' own.
+    return os.environ.get("TUNEBENCH_ADDRESS", ADDRESS)
+
+
 def pack_image(folder: Path, name: str, program: Path, path: str) -> Path:
     """Write a docker-archive of an image that holds one static program; return its path."""
     layer = folder / "layer.tar"

@@ -28,12 +28,11 @@ _ENDS = {reasons.SUCCEEDED, reasons.PARTIALLY_SUCCEEDED, reasons.ALL_MODELS_FAIL
 class Space:
     """A namespace with a volume, restricted as careful clusters have it."""
 
-    def __init__(self, node: Node, name: str, folder: Path) -> None:
-        """Make the namespace and the volume; `folder` is for the copy on this machine."""
+    def __init__(self, node: Node, name: str) -> None:
+        """Make the namespace and the volume."""
         self.node = node
         self.name = name
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self.has_data = False
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         namespace = {
             "apiVersion": "v1",
@@ -55,6 +54,7 @@ class Space:
         tar_command = ("tar", "-xf", "-", "-C", claim_mount(CLAIM))
         self.kubectl("exec", "-i", "loader", "--", *tar_command, data=archive.getvalue())
         self.kubectl("delete", "pod", "loader", "--now", "--wait=false")
+        self.has_data = True
 
     def kubectl(
         self, *arguments: str, text: str = "", data: bytes = b"", check: bool = True
