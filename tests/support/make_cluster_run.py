@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from make_tiny_run import make_tiny_run, run_tunebench
+from make_tiny_run import make_pull_request, make_tiny_run, run_tunebench
 from scripted_judge import ScriptedJudge
 from space import CLAIM, Space
 
@@ -20,6 +20,8 @@ KEY_VARIABLE = "KEY"
 # One call of the judge at a time is on its way, or two.
 CONCURRENCY = 2
 STEPS_TO_CHECKPOINT = 5
+# Simple enough for a model of two small layers to learn by heart.
+ANSWER = "type: [Tests]\ndescription: d\ntitle: t\npr_files: []\n"
 # Long enough for the model to learn what a valid answer looks like, and to be stopped meanwhile.
 LEARNING = {
     "method": "Full",
@@ -51,6 +53,10 @@ class Bench:
             "parallelism": 2,
         }
         make_tiny_run(folder / "in")
+        # Numbers of as many digits as the evaluation's, so that all prompts are of one length.
+        rows = [make_pull_request(number, "acme/train") for number in range(200, 208)]
+        text = "".join(json.dumps(row | {"answers": {"Describe": ANSWER}}) + "\n" for row in rows)
+        (folder / "in" / "train.jsonl").write_text(text, encoding="utf-8")
 
     def place(
         self,
