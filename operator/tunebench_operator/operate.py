@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
-import threading
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import kopf
-from kubernetes.leaderelection import electionconfig, leaderelection
-from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
-from tunebench_operator import names
 from tunebench_operator.cluster import Cluster, load_client
 from tunebench_operator.errors import ClusterError
 from tunebench_operator.handlers import Operator, build_settings
 from tunebench_operator.health import serving
 from tunebench_operator.installation import Installation
+from tunebench_operator.lease import lead
 from tunebench_operator.metrics import Metrics
-
-logger = logging.getLogger(__name__)
-
-_LEASE_SECONDS = 15
-_RENEW_SECONDS = 10
-_RETRY_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,8 @@ async def operate(
         operator.health.ready = ready
     async with serving(operator.health, metrics.registry, options.port):
         operator.health.following = options.lease_namespace is not None
-        lost = await _lead(options.lease_namespace)
+        # Who is alone never loses a lease.
+        lost = await lead(options.lease_namespace) if options.lease_namespace else asyncio.Event()
         operator.health.lead()
         stop = stop or asyncio.Event()
         driving = asyncio.create_task(operator.run_forever())
@@ -104,31 +93,3 @@ async def _watch(operator: Operator, options: OperatorOptions, stop: asyncio.Eve
 def _log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
     """Return a pod's own credentials, or those of a kubeconfig."""
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-
-
-async def _lead(namespace: str | None) -> asyncio.Event:
-    """Wait until this process leads; the event that is returned says that it does no more."""
-    lost, leading = asyncio.Event(), asyncio.Event()
-    if namespace is None:
-        return lost
-    loop = asyncio.get_running_loop()
-
-    def lead_until_lost() -> None:
-        loop.call_soon_threadsafe(leading.set)
-        # The lease is renewed for as long as this function does not return.
-        threading.Event().wait()
-
-    config = electionconfig.Config(
-        # Not the host's name alone: a process must not take itself for one that was before it.
-        LeaseLock(names.FIELD_MANAGER, namespace, f"{socket.gethostname()}_{uuid.uuid4()}"),
-        lease_duration=_LEASE_SECONDS,
-        renew_deadline=_RENEW_SECONDS,
-        retry_period=_RETRY_SECONDS,
-        onstarted_leading=lead_until_lost,
-        onstopped_leading=lambda: loop.call_soon_threadsafe(lost.set),
-    )
-    election = leaderelection.LeaderElection(config)
-    threading.Thread(target=election.run, name="lease", daemon=True).start()
-    logger.info("waiting for the lease in %s", namespace)
-    await leading.wait()
-    return lost

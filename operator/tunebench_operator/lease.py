@@ -1,0 +1,101 @@
+"""The lease by which one of several processes leads, and notices that it does no more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import kubernetes
+from kubernetes.client.exceptions import ApiException
+from kubernetes.leaderelection import electionconfig, leaderelection
+from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
+from urllib3.exceptions import HTTPError
+
+from tunebench_operator import names
+from tunebench_operator.errors import ClusterError
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15
+RENEW_SECONDS = 8
+RETRY_SECONDS = 2
+# A renewal is two requests; the last one must have ended before another process takes the lease.
+REQUEST_SECONDS = 2
+
+
+async def lead(namespace: str) -> asyncio.Event:
+    """Wait until this process leads; the event that is returned says that it does no more.
+
+    Raises:
+        ClusterError: The election ended before that.
+    """
+    lost, leading = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def lead_until_lost() -> None:
+        loop.call_soon_threadsafe(leading.set)
+        # The lease is renewed for as long as this function does not return.
+        threading.Event().wait()
+
+    config = electionconfig.Config(
+        build_lock(namespace),
+        lease_duration=LEASE_SECONDS,
+        renew_deadline=RENEW_SECONDS,
+        retry_period=RETRY_SECONDS,
+        onstarted_leading=lead_until_lost,
+        onstopped_leading=lambda: None,
+    )
+    election = leaderelection.LeaderElection(config)
+
+    def elect() -> None:
+        try:
+            election.run()
+        finally:
+            # However it ended: nobody renews the lease now.
+            loop.call_soon_threadsafe(lost.set)
+            loop.call_soon_threadsafe(leading.set)
+
+    threading.Thread(target=elect, name="lease", daemon=True).start()
+    logger.info("waiting for the lease in %s", namespace)
+    await leading.wait()
+    if lost.is_set():
+        msg = f"the election in {namespace} ended; this process must start again"
+        raise ClusterError(msg)
+    return lost
+
+
+def build_lock(namespace: str) -> LeaseLock:
+    """Build a lock to which a server that is away or silent is one that refuses.
+
+    The library's own waits for it for ever, or lets the election's thread die: then a follower
+    would never lead, and a leader never notice that another one does.
+    """
+    # Not the host's name alone: a process must not take itself for one that was before it.
+    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    lock = LeaseLock(names.FIELD_MANAGER, namespace, identity)
+    configuration = kubernetes.client.Configuration.get_default_copy()
+    # The election itself tries again.
+    configuration.retries = False
+    api = kubernetes.client.CoordinationV1Api(kubernetes.client.ApiClient(configuration))
+    for verb in ("read", "create", "replace"):
+        method = f"{verb}_namespaced_lease"
+        setattr(api, method, _answer_soon(getattr(api, method)))
+    lock.api_instance = api
+    return lock
+
+
+def _answer_soon(request: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(request)
+    def answer(*arguments: Any, **more: Any) -> Any:
+        try:
+            return request(*arguments, **more, _request_timeout=REQUEST_SECONDS)
+        except (HTTPError, OSError) as error:
+            raise ApiException(status=0, reason=str(error)) from error
+
+    return answer
