@@ -79,7 +79,7 @@ class Operator:
         # Of the last sweep: runs of which the watches had not told all, and what was listed.
         self._unseen: set[Key] = set()
         self._listed: dict[Key, tuple[Manifest, list[Manifest]]] = {}
-        self._worklist = Worklist(self._step, retried=(ClusterError,))
+        self._worklist = Worklist(self._step, foreseen=(ClusterError,))
 
     def build_registry(self) -> kopf.OperatorRegistry:
         """Build the registry of everything that wakes a run."""

@@ -1,7 +1,8 @@
 """Who is to be looked at next: one step at a time per run, many runs at once.
 
 A run that is woken while its step goes on is looked at once more afterwards. What failed is tried
-again later and later; what wants to be looked at again at some time, is.
+again later and later, even if nobody foresaw how: the other runs must go on. What wants to be
+looked at again at some time, is.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ StepFunction = Callable[[Hashable], Awaitable[datetime | None]]
 class Worklist:
     """Keys to be worked on, each by one worker at a time."""
 
-    def __init__(self, step: StepFunction, *, retried: tuple[type[Exception], ...]) -> None:
-        """Begin with nothing; `retried` are the errors after which a key is tried again."""
+    def __init__(self, step: StepFunction, *, foreseen: tuple[type[Exception], ...]) -> None:
+        """Begin with nothing; `foreseen` are the errors that need no traceback in the log."""
         self._step = step
-        self._retried = retried
+        self._foreseen = foreseen
         self._ready: asyncio.Queue[Hashable] = asyncio.Queue()
         self._first: asyncio.Queue[Hashable] = asyncio.Queue()
         self._last_first = float("-inf")
@@ -59,11 +60,7 @@ class Worklist:
         self._failures.pop(key, None)
 
     async def work(self, workers: int) -> None:
-        """Work until cancelled.
-
-        Raises:
-            Exception: A step failed in a way that no repetition mends.
-        """
+        """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(self._run(self._ready))
@@ -95,17 +92,24 @@ class Worklist:
     async def _try(self, key: Hashable) -> None:
         try:
             wake_at = await self._step(key)
-        except self._retried as error:
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
-            delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures - 1, 16))
-            # Spread, so that what failed together does not come back together.
-            delay *= random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            logger.warning("trying %s again in %.1f s: %s", key, delay, error)
-            self._wake_later(key, delay)
+        except self._foreseen as error:
+            self._try_later(key, error)
+            return
+        except Exception as error:
+            logger.exception("%s failed in a way that nobody foresaw", key)
+            self._try_later(key, error)
             return
         self._failures.pop(key, None)
         if wake_at is not None:
             self._wake_later(key, max(0.0, (wake_at - datetime.now(UTC)).total_seconds()))
+
+    def _try_later(self, key: Hashable, error: Exception) -> None:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures - 1, 16))
+        # Spread, so that what failed together does not come back together.
+        delay *= random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        logger.warning("trying %s again in %.1f s: %s", key, delay, error)
+        self._wake_later(key, delay)
 
     def _wake_later(self, key: Hashable, seconds: float) -> None:
         self._cancel_timer(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from control_plane import TOOLS, ControlPlane, apply_crd, make_api_client, running_control_plane
 from kubernetes.dynamic import DynamicClient
+
+from tunebench_operator import worklist
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -38,3 +41,15 @@ def namespace(client: DynamicClient) -> str:
     """Return a namespace of the test's own."""
     spaces = client.resources.get(api_version="v1", kind="Namespace")
     return str(spaces.create(body={"metadata": {"generateName": "test-"}}).metadata.name)
+
+
+@pytest.fixture(autouse=True)
+def _foreseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which a step failed in a way that nobody foresaw; the operator goes on."""
+    yield
+    unforeseen = [
+        each
+        for each in caplog.get_records("call")
+        if each.name == worklist.__name__ and each.levelno >= logging.ERROR
+    ]
+    assert not unforeseen, unforeseen

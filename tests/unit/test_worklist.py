@@ -1,0 +1,41 @@
+"""Who is looked at next: a run in trouble is tried again, and keeps no other one from its turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from contextlib import suppress
+from datetime import datetime
+
+import pytest
+
+from tunebench_operator.worklist import Worklist
+
+
+@pytest.mark.parametrize("error", [ConnectionError("away"), KeyError("annotations")])
+async def test_a_step_that_fails_stops_no_other_run(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run is tried again until it works, and others meanwhile; only a surprise has a trace."""
+    steps: list[Hashable] = []
+    done = asyncio.Event()
+
+    async def step(key: Hashable) -> datetime | None:
+        steps.append(key)
+        if key == "broken" and steps.count(key) == 1:
+            raise error
+        if {"broken", "fine"} <= set(steps[1:]):
+            done.set()
+        return None
+
+    worklist = Worklist(step, foreseen=(ConnectionError,))
+    worklist.wake("broken")
+    worklist.wake("fine")
+    task = asyncio.create_task(worklist.work(1))
+    await asyncio.wait({task, asyncio.create_task(done.wait())}, timeout=5)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    assert steps == ["broken", "fine", "broken"]
+    assert any(each.exc_info for each in caplog.records) is isinstance(error, KeyError)
