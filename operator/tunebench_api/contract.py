@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from tunebench_api.v1alpha1 import (
     BaselineSpec,
@@ -28,6 +29,7 @@ from tunebench_api.v1alpha1 import (
     TuningSpec,
     Wire,
 )
+from tunebench_api.v1alpha1.wire import ShortText
 
 # Part of every digest: raise it when a stage computes something else from the same config.
 CONTRACT_VERSION = 1
@@ -266,17 +268,34 @@ class StageDocument(Wire):
     runtime: Runtime
 
 
-class Progress(Wire):
+def _check_moment(text: str) -> str:
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        msg = "must say its time zone"
+        raise ValueError(msg)
+    return text
+
+
+# ISO 8601 with a time zone, or nothing.
+Moment = Annotated[str, AfterValidator(_check_moment)]
+
+
+class Lenient(Wire):
+    """What a process of another version may have written; fields beyond these are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Progress(Lenient):
     """What a stage says while it runs."""
 
     percent: int | None = None
     message: str = ""
     step: int | None = None
     total_steps: int | None = None
-    loss: str | None = None
+    loss: ShortText | None = None
     eta_seconds: int | None = None
-    tokens_per_second: str | None = None
-    checkpoint: str | None = None
+    tokens_per_second: ShortText | None = None
+    checkpoint: ShortText | None = None
     # Set by serve when it answers requests.
     endpoint: str | None = None
     updated_at: str = ""
@@ -289,7 +308,7 @@ class ResultState(StrEnum):
     FAILED = "Failed"
 
 
-class Artefact(Wire):
+class Artefact(Lenient):
     """A file that a stage leaves behind, relative to its output folder."""
 
     path: str
@@ -297,22 +316,22 @@ class Artefact(Wire):
     bytes: int
 
 
-class StageResult(Wire):
+class StageResult(Lenient):
     """How a stage ended, and what it left behind."""
 
     state: ResultState
-    reason: str
+    reason: ShortText
     message: str = ""
     # Whether the same input may succeed at another time.
     retryable: bool = False
-    started_at: str = ""
-    finished_at: str = ""
+    started_at: Moment = ""
+    finished_at: Moment = ""
     artefacts: tuple[Artefact, ...] = ()
     # Small facts for the status and the report; plain JSON.
     summary: dict[str, Any] = Field(default_factory=dict)
 
 
-class Report(Wire):
+class Report(Lenient):
     """The one document that a job writes while it runs and when it ends."""
 
     progress: Progress = Progress()

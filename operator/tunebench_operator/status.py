@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from tunebench_api.contract import Progress, StageKind
 from tunebench_api.v1alpha1 import (
@@ -30,6 +30,8 @@ MAX_MESSAGE = 1024
 MAX_SUMMARY = 800
 # There is one of these stages, and it says all that it finds.
 _MAX_PREFLIGHT = 4000
+
+RowT = TypeVar("RowT", LeaderboardRow, JudgeStatus)
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
         ),
         stages=tuple(_stage_status(state) for state in decisions.states.values()),
         models=models,
-        leaderboard=tuple(LeaderboardRow.from_wire(row) for row in facts.get("leaderboard", ())),
-        judges=tuple(JudgeStatus.from_wire(row) for row in facts.get("judges", ())),
+        leaderboard=_parse_rows(LeaderboardRow, facts.get("leaderboard", ())),
+        judges=_parse_rows(JudgeStatus, facts.get("judges", ())),
         results=score.node.output if score and result else "",
         start_time=(previous and previous.start_time) or _rfc3339(decisions.now),
         completion_time=result.finished_at if result else "",
@@ -102,6 +104,11 @@ def build_halt(  # noqa: PLR0913 - what a condition consists of
     return previous.model_copy(
         update={"observed_generation": generation, "conditions": tuple(conditions.values())}
     )
+
+
+def _parse_rows(kind: type[RowT], rows: Iterable[Any]) -> tuple[RowT, ...]:
+    """Return rows as the status has them; a scoring of another version may say more of each."""
+    return tuple(kind.model_validate(row, extra="ignore") for row in rows)
 
 
 def _sum_cost(judges: Iterable[Mapping[str, Any]]) -> str:

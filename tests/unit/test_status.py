@@ -49,7 +49,7 @@ def make_score(models: int, message: str) -> StageResult:
     )
 
 
-def finish(run: BenchmarkRun, message: str) -> BenchmarkRunStatus:
+def finish(run: BenchmarkRun, message: str, score: StageResult | None = None) -> BenchmarkRunStatus:
     """Return the status of a run of which all stages have ended with the same message."""
     attempts: dict[tuple[str, str], tuple[Attempt, ...]] = {}
     for _ in range(40):
@@ -59,7 +59,7 @@ def finish(run: BenchmarkRun, message: str) -> BenchmarkRunStatus:
         for child in result.desired:
             ended = StageResult(state=ResultState.SUCCEEDED, reason="Succeeded", message=message)
             if child.kind is StageKind.SCORE:
-                ended = make_score(len(run.spec.models), message)
+                ended = score or make_score(len(run.spec.models), message)
             attempt = Attempt(1, Progress(message=message), ended)
             if child.kind is StageKind.SERVE:
                 attempt = Attempt(1, Progress(endpoint="http://server"))
@@ -96,6 +96,17 @@ def test_the_largest_run_with_the_longest_messages_fits() -> None:
     assert len(status.stages) > 64 * 5
     assert count_bytes(status) <= MAX_BYTES
     assert any(stage.message.endswith("…") for stage in status.stages)
+
+
+def test_a_scoring_of_a_newer_version_is_shown() -> None:
+    """What its rows say beyond what this status has is passed over, and the run ends."""
+    score = make_score(1, "done")
+    for rows in ("leaderboard", "judges"):
+        score.summary[rows][0]["newField"] = 1
+    status = finish(make_run(), "done", score)
+
+    assert len(status.leaderboard) == 3
+    assert len(status.judges) == 4
 
 
 def test_judges_agreement_and_cost_are_summed_up() -> None:
