@@ -48,8 +48,12 @@ class Objects:
     refusals: Mapping[str, str] = field(default_factory=dict)
 
 
-def build_objects(found: Iterable[Manifest]) -> Objects:
-    """Sort the objects of one run by what they are for."""
+def build_objects(found: Iterable[Manifest], uid: str | None) -> Objects:
+    """Sort the objects of the run with this UID by what they are for.
+
+    A config of an earlier run of the same name, such as one that is still to be collected, or was
+    orphaned, is no attempt of this run.
+    """
     parts: dict[str, dict[str, Manifest]] = defaultdict(dict)
     pods: dict[str, list[Manifest]] = defaultdict(list)
     for each in found:
@@ -62,7 +66,9 @@ def build_objects(found: Iterable[Manifest]) -> Objects:
         elif kind in ACCESS_KINDS:
             parts[names.ACCESS_PART][kind] = each
         elif kind == "ConfigMap":
-            parts[labels.get(names.PART_LABEL, "")][name] = each
+            part = labels.get(names.PART_LABEL, "")
+            if part != names.CONFIG_PART or _find_owner(each) == uid:
+                parts[part][name] = each
     return Objects(
         configs=parts[names.CONFIG_PART],
         reports=parts[names.REPORT_PART],
@@ -70,6 +76,11 @@ def build_objects(found: Iterable[Manifest]) -> Objects:
         access=parts[names.ACCESS_PART],
         pods={child: tuple(each) for child, each in pods.items()},
     )
+
+
+def _find_owner(child: Manifest) -> str | None:
+    owners = child["metadata"].get("ownerReferences", ())
+    return next((each["uid"] for each in owners if each.get("controller")), None)
 
 
 def build_observed(run: BenchmarkRun, objects: Objects) -> Observed:

@@ -104,7 +104,7 @@ async def reconcile(
     except (InvalidRunError, UserError) as error:
         await told.refuse(reasons.INVALID_SPEC, str(error))
         return Step()
-    objects = build_objects(children)
+    objects = build_objects(children, metadata.uid)
     if told.before is None:
         # Accepted before any work is started: many runs at once all have their first status soon.
         await told.report(plan(run, build_observed(run, objects), now=now).status)
@@ -230,9 +230,8 @@ async def _let_go(
     """
     metadata, now = Metadata.from_wire(body["metadata"]), datetime.now(UTC)
     storage_uri = _find_storage_of_any(body, installation)
-    departure = plan_departure(
-        body, build_objects(children), others, installation, storage_uri, now=now
-    )
+    objects = build_objects(children, metadata.uid)
+    departure = plan_departure(body, objects, others, installation, storage_uri, now=now)
     try:
         for action in departure.actions:
             await cluster.carry_out(action)

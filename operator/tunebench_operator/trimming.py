@@ -9,6 +9,7 @@ from typing import Any
 from tunebench_api.contract import StageKind
 from tunebench_operator import names
 from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.observe import ACCESS_KINDS
 
 _METADATA = (
     *("name", "namespace", "uid", "resourceVersion", "labels", "annotations"),
@@ -16,7 +17,6 @@ _METADATA = (
 )
 # Of what does work, the spec says whether it is held back; nothing else of it is read again.
 _SPEC = ("suspend",)
-_LARGE = ("Role", "RoleBinding", "ServiceAccount", "NetworkPolicy")
 
 
 def trim_run(body: Mapping[str, Any]) -> Manifest:
@@ -31,12 +31,14 @@ def trim_child(body: Mapping[str, Any]) -> Manifest:
         "kind": body["kind"],
         "metadata": _trim_metadata(body["metadata"]),
     }
-    if body["kind"] in _LARGE:
+    if body["kind"] in ACCESS_KINDS:
         return trimmed
     if "status" in body:
         trimmed["status"] = body["status"]
     if body["kind"] == "ConfigMap":
         trimmed |= _trim_data(body)
+        if _is_config(body) and "ownerReferences" in body["metadata"]:
+            trimmed["metadata"]["ownerReferences"] = body["metadata"]["ownerReferences"]
     elif body["kind"] != "Pod":
         spec = body.get("spec") or {}
         trimmed["spec"] = {key: spec[key] for key in _SPEC if key in spec}
@@ -56,11 +58,15 @@ def unpack(packed: bytes) -> Manifest:
 
 def _trim_data(body: Mapping[str, Any]) -> Manifest:
     """Return the data of a report; of configs, that alone which says what is being deleted."""
-    labels = body["metadata"].get("labels", {})
-    is_config = labels.get(names.PART_LABEL) == names.CONFIG_PART
-    if is_config and labels.get(names.STAGE_LABEL) != StageKind.CLEANUP:
+    stage = body["metadata"].get("labels", {}).get(names.STAGE_LABEL)
+    if _is_config(body) and stage != StageKind.CLEANUP:
         return {}
     return {"data": body["data"]} if "data" in body else {}
+
+
+def _is_config(body: Mapping[str, Any]) -> bool:
+    labels = body["metadata"].get("labels", {})
+    return bool(labels.get(names.PART_LABEL) == names.CONFIG_PART)
 
 
 def _trim_metadata(metadata: Mapping[str, Any]) -> Manifest:

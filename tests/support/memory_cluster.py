@@ -50,7 +50,7 @@ class MemoryCluster:
     def step(self) -> Plan:
         """Drive the run one step, some time after the last one."""
         self.now += timedelta(minutes=5)
-        objects = build_objects(self.objects.values())
+        objects = build_objects(self.objects.values(), self.run.metadata.uid)
         result = plan(self.run, build_observed(self.run, objects), now=self.now)
         for action in build_actions(
             self.run, result, objects, self.installation, self._storage_uri, now=self.now
@@ -61,7 +61,7 @@ class MemoryCluster:
 
     def build_pending_actions(self) -> list[Action]:
         """Return what a step at this moment would write."""
-        objects = build_objects(self.objects.values())
+        objects = build_objects(self.objects.values(), self.run.metadata.uid)
         result = plan(self.run, build_observed(self.run, objects), now=self.now)
         return build_actions(
             self.run, result, objects, self.installation, self._storage_uri, now=self.now

@@ -47,7 +47,7 @@ def depart(
     """Plan and carry out one step of the run's going."""
     departure = plan_departure(
         body,
-        build_objects(cluster.objects.values()),
+        build_objects(cluster.objects.values(), cluster.run.metadata.uid),
         others,
         cluster.installation,
         STORAGE,

@@ -193,7 +193,9 @@ def test_jobs_without_pods_are_asked_about() -> None:
     created = datetime.fromisoformat(work["metadata"]["creationTimestamp"])
 
     def list_names(after: timedelta) -> list[str]:
-        found = list_podless(build_objects(cluster.objects.values()), created + after)
+        found = list_podless(
+            build_objects(cluster.objects.values(), cluster.run.metadata.uid), created + after
+        )
         return [each["metadata"]["name"] for each in found if stage_of(each) is StageKind.DATA]
 
     young, old = list_names(timedelta(seconds=-1)), list_names(timedelta())

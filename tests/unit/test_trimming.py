@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_cluster import MemoryCluster, make_cluster_run
@@ -38,7 +39,7 @@ def test_steps_decide_the_same_from_trimmed_objects(history: list[str]) -> None:
         cluster.objects.values(),
         [unpack(pack(trim_child(each))) for each in cluster.objects.values()],
     ):
-        objects = build_objects(found)
+        objects = build_objects(found, cluster.run.metadata.uid)
         result = plan(cluster.run, build_observed(cluster.run, objects), now=cluster.now)
         actions = build_actions(
             cluster.run, result, objects, cluster.installation, STORAGE, now=cluster.now
@@ -46,3 +47,26 @@ def test_steps_decide_the_same_from_trimmed_objects(history: list[str]) -> None:
         decided.append((result, [describe(each) for each in actions]))
 
     assert decided[0] == decided[1]
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [
+        pytest.param([{"controller": True, "uid": "of the earlier run"}], id="not collected yet"),
+        pytest.param([], id="orphaned"),
+    ],
+)
+def test_a_run_of_an_earlier_ones_name_begins_anew(owners: list[dict[str, object]]) -> None:
+    """Attempts of a deleted run are none of the next, though its objects are still there."""
+    cluster = MemoryCluster(make_cluster_run())
+    cluster.step()
+    cluster.fail(cluster.list_work()[0], retryable=False)
+    found = [unpack(pack(trim_child(each))) for each in cluster.objects.values()]
+    uid = cluster.run.metadata.uid
+    mine = build_observed(cluster.run, build_objects(found, uid))
+    for each in found:
+        each["metadata"]["ownerReferences"] = owners
+    theirs = build_observed(cluster.run, build_objects(found, uid))
+
+    assert mine.attempts
+    assert not theirs.attempts
