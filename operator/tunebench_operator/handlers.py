@@ -189,7 +189,9 @@ class Operator:
         for each in await self._cluster.list_children(self._namespace):
             run = each["metadata"].get("labels", {}).get(names.RUN_LABEL, "")
             children.setdefault((each["metadata"]["namespace"], run), []).append(each)
-        unseen: set[Key] = set()
+        listed = {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in runs}
+        # Runs that went unseen: others would wait for them, or keep artefacts for them.
+        unseen = set(self._indexes["runs"]) - listed
         for body in runs:
             key = (body["metadata"]["namespace"], body["metadata"]["name"])
             known = [*self._bodies_of(key), *self._children_of(key)]

@@ -1,0 +1,66 @@
+"""What a listing tells that the watches did not."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from make_installation import make_installation
+from memory_cluster import make_cluster_run
+
+from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.cluster import Cluster
+from tunebench_operator.handlers import Operator
+from tunebench_operator.metrics import Metrics
+from tunebench_operator.trimming import pack
+
+RUN = make_cluster_run().to_wire()
+RUN["metadata"] |= {"resourceVersion": "1"}
+KEY = (RUN["metadata"]["namespace"], RUN["metadata"]["name"])
+
+
+class ListedCluster:
+    """A cluster of which only listings are asked."""
+
+    def __init__(self, runs: list[Manifest]) -> None:
+        """List these runs, without children."""
+        self._runs = runs
+
+    async def list_runs(self, _namespace: str | None) -> list[Manifest]:
+        """List the runs."""
+        return self._runs
+
+    async def list_children(self, _namespace: str | None) -> list[Manifest]:
+        """List nothing."""
+        return []
+
+
+async def make_operator(listed: list[Manifest], known: dict[Any, tuple[bytes, ...]]) -> Operator:
+    """Return an operator whose watches have told of some runs."""
+    cluster = cast("Cluster", ListedCluster(listed))
+    operator = Operator(cluster, make_installation(), None, Metrics(), sweep_seconds=1)
+    ids = ("configmaps", "serviceaccounts", "pods", "jobs", "roles", "rolebindings")
+    more = ("networkpolicies", "rayjobs", "rayservices")
+    await operator._remember_indexes(runs=known, **{each: {} for each in (*ids, *more)})
+    return operator
+
+
+@pytest.mark.parametrize(
+    ("listed", "known", "deaf"),
+    [
+        pytest.param([RUN], {KEY: (pack(RUN),)}, False, id="all told"),
+        pytest.param([RUN], {}, True, id="a run that no watch told of"),
+        pytest.param([], {KEY: (pack(RUN),)}, True, id="a run whose end no watch told of"),
+    ],
+)
+async def test_a_gap_that_stays_is_deafness(
+    listed: list[Manifest], known: dict[Any, tuple[bytes, ...]], *, deaf: bool
+) -> None:
+    """What changes while it is listed may be unseen once; twice, liveness asks for a restart."""
+    operator = await make_operator(listed, known)
+    await operator.sweep()
+    once = operator.health.deaf
+    await operator.sweep()
+
+    assert not once
+    assert operator.health.deaf is deaf
