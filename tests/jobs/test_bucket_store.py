@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from bucket_server import BucketServer, running_server
+from chat_server import Model
 from make_tiny_run import make_tiny_run, run_tunebench
 from make_train_stage import TUNING, find_processes, make_store, make_train_row, stop_all
 
@@ -75,51 +73,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketSe
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.setenv("TUNEBENCH_STORE", str(tmp_path / "near"))
         yield running
-
-
-class Model(ThreadingHTTPServer):
-    """Answers each chat with one text, notes what it was asked, and can be made to wait."""
-
-    def __init__(self, text: str) -> None:
-        """Start on a port of the system's choice."""
-        self.asked: list[str] = []
-        self.answered = 0
-        self.limit = sys.maxsize
-        model = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                model.asked.append(body["messages"][-1]["content"])
-                while model.answered >= model.limit:
-                    time.sleep(0.05)
-                model.answered += 1
-                message = {"role": "assistant", "content": text}
-                choice = {"index": 0, "message": message, "finish_reason": "stop"}
-                answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-                content = json.dumps({**answer, "choices": [choice]}).encode()
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.daemon_threads = True
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Give the port back."""
-        self.shutdown()
-        self.server_close()
-
-    @property
-    def url(self) -> str:
-        """Return the address as clients want it."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
 
 def put_output(folder: Path, output: str, *, finished: str = "", **files: str) -> None:
