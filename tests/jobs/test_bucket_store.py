@@ -84,7 +84,7 @@ def put_output(folder: Path, output: str, *, finished: str = "", **files: str) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         digest = build_file_digest(path)
-        artefacts.append(Artefact(path=path.name, sha256=digest, bytes=path.stat().st_size))
+        artefacts.append(Artefact(path=f"{name}.jsonl", sha256=digest, bytes=path.stat().st_size))
     result = StageResult(**DONE, artefacts=tuple(artefacts), finished_at=finished)
     mirror.publish(output, result, result.model_dump_json(by_alias=True).encode(), set())
 
@@ -358,6 +358,20 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
     assert {each.path for each in result.artefacts} == {
         key.removeprefix("runs/train/x/") for key in server.list_keys("runs/train/x/checkpoint/")
     }
+
+
+def test_whoever_trains_the_same_later_sends_nothing(tmp_path: Path, server: BucketServer) -> None:
+    """The checkpoint of the first machine stays under its result, which names its digests."""
+    from tunebench_jobs.train.session import send_checkpoint  # noqa: PLC0415 - imports torch
+
+    put_output(tmp_path / "one", "train/x", **{"checkpoint/adapter": "first\n"})
+    mine = tmp_path / "two/train/x/checkpoint"
+    mine.mkdir(parents=True)
+    (mine / "adapter.jsonl").write_text("second\n")
+    send_checkpoint(Mirror(Bucket(STORE), tmp_path / "two"), "train/x")
+
+    assert server.list_keys("runs/train/x/checkpoint") == {"runs/train/x/checkpoint/adapter.jsonl"}
+    assert (server.bucket / "runs/train/x/checkpoint/adapter.jsonl").read_text() == "first\n"
 
 
 def test_two_workers_share_no_folder(tmp_path: Path, server: BucketServer) -> None:

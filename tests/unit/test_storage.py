@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,25 @@ def test_nothing_more_is_bought_when_nothing_can_be_kept(tmp_path: Path) -> None
     uploads.close()
 
     assert sent.objects == {"k": b"one\n"}
+
+
+def test_a_copy_that_somebody_removed_stops_no_other(tmp_path: Path) -> None:
+    """What can be sent still is, by the thread, and the stage hears of what cannot."""
+    lost, whole, sent = tmp_path / "lost", tmp_path / "whole", Sent()
+    whole.write_text("one\n")
+    uploads = Uploads(sent.put, spacing=0.01)
+    uploads.touch(lost, "lost")
+    with pytest.raises(RetryableError, match="lost"):
+        uploads.flush()
+    uploads.touch(whole, "whole")
+    uploads.touch(lost, "lost")
+    deadline = time.monotonic() + 5
+    while "whole" not in sent.objects and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert sent.objects == {"whole": b"one\n"}
+    with pytest.raises(RetryableError, match="lost"):
+        uploads.close()
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tunebench_jobs.errors import InputError, JobError
+from tunebench_jobs.errors import InputError, JobError, RetryableError
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,9 @@ class Uploads:
                 with self._changed:
                     if not self._waiting:
                         return
-                    key, path = self._waiting.popitem()
+                    # The oldest first, so that one that cannot be sent keeps none waiting.
+                    key = next(iter(self._waiting))
+                    path = self._waiting.pop(key)
                 try:
                     self._put(key, _load_whole_lines(path))
                 except JobError as error:
@@ -119,5 +121,14 @@ class Uploads:
 
 
 def _load_whole_lines(path: Path) -> bytes:
-    content = path.read_bytes()
+    """Return what a file holds up to its last line break.
+
+    Raises:
+        RetryableError: It cannot be read any more.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        msg = f"`{path}` must stay until it has been sent: {error}; start again"
+        raise RetryableError(msg, reason="CopyLost") from error
     return content[: content.rfind(b"\n") + 1]

@@ -129,11 +129,14 @@ def _leave(
     save_checkpoint(output / CHECKPOINT_FOLDER, session.model, session.tokenizer, trained, facts)
     save_text(output / SUMMARY_FILE, json.dumps(_build_summary(facts, position), indent=1))
     if session.context.mirror is not None:
-        _send_checkpoint(session.context.mirror, session.context.runtime.output)
+        send_checkpoint(session.context.mirror, session.context.runtime.output)
 
 
-def _send_checkpoint(mirror: Mirror, output: str) -> None:
+def send_checkpoint(mirror: Mirror, output: str) -> None:
     """Send the checkpoint, its manifest after its files, and last the summary."""
+    if mirror.load_result(output) is not None:
+        # Another machine was first: what its result lists must stay.
+        return
     folder = f"{output}/{CHECKPOINT_FOLDER}"
     mirror.bucket.remove_folder(folder)
     names = {path.name for path in (mirror.folder / folder).iterdir()}
