@@ -51,6 +51,8 @@ _CHILDREN = {
 }
 
 Key = tuple[str, str]
+# By UID of an object that was listed in another version: the version that the watches told, if any.
+Gap = dict[str, str | None]
 
 
 class Operator:
@@ -76,8 +78,8 @@ class Operator:
         self._departing: set[Key] = set()
         self._indexes: Mapping[str, Any] = {}
         self.health = Health(longest_silence=4 * sweep_seconds)
-        # Of the last sweep: runs of which the watches had not told all, and what was listed.
-        self._unseen: set[Key] = set()
+        # Of the last sweep: what the watches had not told, and what was listed instead.
+        self._gap: Gap = {}
         self._listed: dict[Key, tuple[Manifest, list[Manifest]]] = {}
         self._worklist = Worklist(self._step, foreseen=(ClusterError,))
 
@@ -181,6 +183,8 @@ class Operator:
     async def sweep(self) -> None:
         """List everything anew, and wake the runs of which the watches had not told all.
 
+        Where they tell nothing from one sweep to the next, the step works on what was listed.
+
         Raises:
             ClusterError: The API server does not answer.
         """
@@ -189,21 +193,23 @@ class Operator:
         for each in await self._cluster.list_children(self._namespace):
             run = each["metadata"].get("labels", {}).get(names.RUN_LABEL, "")
             children.setdefault((each["metadata"]["namespace"], run), []).append(each)
-        listed = {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in runs}
-        # Runs that went unseen: others would wait for them, or keep artefacts for them.
-        unseen = set(self._indexes["runs"]) - listed
-        for body in runs:
-            key = (body["metadata"]["namespace"], body["metadata"]["name"])
+        listed = {(body["metadata"]["namespace"], body["metadata"]["name"]): body for body in runs}
+        gap: Gap = {}
+        unseen = 0
+        for key in {*self._indexes["runs"], *listed}:
+            body, mine = listed.get(key), children.get(key, [])
             known = [*self._bodies_of(key), *self._children_of(key)]
-            if _versions(known) != _versions([body, *children.get(key, ())]):
-                unseen.add(key)
-                self._listed[key] = (body, children.get(key, []))
+            found = find_gap(known, [body, *mine] if body else [])
+            if found:
+                unseen += 1
+                if body and found.items() & self._gap.items():
+                    self._listed[key] = (body, mine)
                 self._worklist.wake(key)
-        # What changes while it is listed is unseen once; what is unseen twice, no watch tells.
-        self.health.deaf = bool(unseen & self._unseen)
+            gap |= found
+        self.health.deaf = bool(gap.items() & self._gap.items())
         self.health.swept_at = time.monotonic()
-        self._metrics.note_sweep(unseen=len(unseen), deaf=self.health.deaf)
-        self._unseen = unseen
+        self._metrics.note_sweep(unseen=unseen, deaf=self.health.deaf)
+        self._gap = gap
 
 
 def build_settings(namespace: str | None) -> kopf.OperatorSettings:
@@ -220,5 +226,15 @@ def build_settings(namespace: str | None) -> kopf.OperatorSettings:
     return settings
 
 
-def _versions(objects: Sequence[Manifest]) -> set[tuple[str, str]]:
-    return {(each["metadata"]["uid"], each["metadata"]["resourceVersion"]) for each in objects}
+def find_gap(known: Sequence[Manifest], listed: Sequence[Manifest]) -> Gap:
+    """Return what the watches told of objects that are listed otherwise, or not at all.
+
+    What changes while it is listed differs once. That the watches told nothing new of an object
+    which still differs is deafness.
+    """
+    told, true = _versions(known), _versions(listed)
+    return {uid: told.get(uid) for uid in {*told, *true} if told.get(uid) != true.get(uid)}
+
+
+def _versions(objects: Sequence[Manifest]) -> dict[str, str]:
+    return {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in objects}

@@ -21,7 +21,7 @@ class Health:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     # Another process leads: nothing is heard or driven here, and nothing is wrong.
     following: bool = False
-    # Two sweeps in a row found what no watch had told.
+    # Two sweeps in a row found the same that no watch had told.
     deaf: bool = False
     swept_at: float = field(default_factory=time.monotonic)
 

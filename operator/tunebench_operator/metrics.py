@@ -66,7 +66,7 @@ class Metrics:
         )
         self._deaf = Gauge(
             "tunebench_watch_deaf",
-            "1 if two sweeps in a row found what no watch had told; liveness fails then.",
+            "1 if two sweeps found the same that no watch had told; liveness fails then.",
             registry=self.registry,
         )
 

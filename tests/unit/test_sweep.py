@@ -15,7 +15,7 @@ from tunebench_operator.metrics import Metrics
 from tunebench_operator.trimming import pack
 
 RUN = make_cluster_run().to_wire()
-RUN["metadata"] |= {"resourceVersion": "1"}
+RUN["metadata"]["resourceVersion"] = "1"
 KEY = (RUN["metadata"]["namespace"], RUN["metadata"]["name"])
 
 
@@ -64,3 +64,19 @@ async def test_a_gap_that_stays_is_deafness(
 
     assert not once
     assert operator.health.deaf is deaf
+
+
+async def test_what_changes_all_the_time_is_not_deafness() -> None:
+    """A busy run may change during each listing; the watches tell of it in between."""
+    known = {KEY: (pack(make_version(1)),)}
+    operator = await make_operator([make_version(2)], known)
+    await operator.sweep()
+    known[KEY] = (pack(make_version(3)),)
+    await operator.sweep()
+
+    assert not operator.health.deaf
+
+
+def make_version(number: int) -> Manifest:
+    """Return the run in one of its versions."""
+    return {**RUN, "metadata": RUN["metadata"] | {"resourceVersion": str(number)}}
