@@ -23,6 +23,7 @@ from kubernetes.client import CoreV1Api
 from kubernetes.dynamic import DynamicClient
 from operating import background, create_run, eventually, find_reason, load_run, operating
 
+from tunebench_operator import names
 from tunebench_operator.installation import Installation, load_installation
 
 pytestmark = [pytest.mark.api, pytest.mark.timeout(300)]
@@ -85,7 +86,9 @@ def test_the_operator_may_do_this_and_no_more(tmp_path: Path) -> None:
     """Every permission stands here: who adds one, says so."""
     objects = render(tmp_path)
     rules = {
-        f"{group}/{resource}".lstrip("/"): " ".join(rule["verbs"])
+        "/".join(
+            part for part in (group, resource, *rule.get("resourceNames", ())) if part
+        ): " ".join(rule["verbs"])
         for (kind, _), found in objects.items()
         if kind in {"ClusterRole", "Role"}
         for rule in found["rules"]
@@ -97,7 +100,8 @@ def test_the_operator_may_do_this_and_no_more(tmp_path: Path) -> None:
         "apiextensions.k8s.io/customresourcedefinitions": "list watch",
         "batch/jobs": "list watch create patch delete",
         "configmaps": "get list watch create patch",
-        "coordination.k8s.io/leases": "get create update",
+        "coordination.k8s.io/leases": "create",
+        f"coordination.k8s.io/leases/{names.FIELD_MANAGER}": "get update",
         "events": "list",
         "events.k8s.io/events": "create",
         "networking.k8s.io/networkpolicies": "list watch create patch",
