@@ -73,7 +73,7 @@ def plan_departure(  # noqa: PLR0913 - all that decides whether a run may go
     if removals:
         return Departure(removals, wake_at=until)
     if run is None:
-        return Departure(finished=True)
+        return Departure(finished=True, told=_explain_unreadable(body))
     if storage_uri is None or _FOREGROUND in body["metadata"].get("finalizers", ()):
         why = "the run names no store" if storage_uri is None else "the deletion was in foreground"
         return Departure(finished=True, told=build_leaving(storage_uri, why))
@@ -220,6 +220,13 @@ def build_leaving(storage_uri: str | None, why: str) -> Transition:
     """Build the Event that says which artefacts stay, and why."""
     note = f"artefacts stay in {storage_uri or 'the store'}: {why}"
     return Transition(WARNING, reasons.ARTEFACTS_LEFT, note)
+
+
+def _explain_unreadable(body: Manifest) -> Transition | None:
+    """Build the Event about a run whose artefacts should go, and of which nothing else is known."""
+    if not _wants_cleanup(body):
+        return None
+    return build_leaving(None, "this version of the operator cannot read the run's spec")
 
 
 def _wants_cleanup(body: Manifest) -> bool:

@@ -223,3 +223,16 @@ def test_an_invalid_run_goes_at_once() -> None:
     cluster.objects = {}
 
     assert depart(cluster, body).finished
+
+
+def test_a_run_of_a_newer_version_goes_and_says_what_it_leaves() -> None:
+    """An operator that cannot read a run lets it go, and does not keep silent on its artefacts."""
+    cluster = make_cluster()
+    body = make_deleted(cluster)
+    body["spec"]["newField"] = "Delete"
+    while (departure := depart(cluster, body)).actions:
+        pass
+
+    assert departure.finished
+    assert departure.told
+    assert departure.told.reason == reasons.ARTEFACTS_LEFT
