@@ -24,7 +24,6 @@ from tunebench_operator.observe import (
     find_unready_since,
     find_written_end,
     has_ended,
-    name_of_report,
     parse_report,
 )
 from tunebench_operator.plan import Child, Plan
@@ -96,7 +95,7 @@ def build_access_actions(
     run: BenchmarkRun, children: Iterable[str], objects: Objects
 ) -> Iterator[Apply]:
     """Yield what is not there of the identity of children's pods."""
-    for manifest in build_access(run, [name_of_report(name) for name in children]):
+    for manifest in build_access(run, [names.report_name(name) for name in children]):
         if not _is_applied(manifest, objects.access.get(manifest["kind"])):
             yield Apply(manifest)
 
@@ -112,7 +111,7 @@ def build_child_actions(  # noqa: PLR0913, PLR0917 - the child and all that it i
     """Yield what of a child is not there; the config first, because it is the attempt."""
     if name not in objects.configs:
         yield Apply(build_config(run, child, installation, storage_uri))
-    if name_of_report(name) not in objects.reports:
+    if names.report_name(name) not in objects.reports:
         yield Apply(build_report(run, child))
     if name not in objects.work:
         yield Apply(build_work(run, child, installation, storage_uri))
@@ -133,7 +132,7 @@ def _build_endings(
             continue
         if attempt.result is None or work is None:
             continue
-        reported = parse_report(objects.reports.get(name_of_report(name))).result
+        reported = parse_report(objects.reports.get(names.report_name(name))).result
         if find_written_end(config) is None and reported != attempt.result:
             # The object that says it may be gone when it is asked again.
             yield End(config, attempt.result)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import kubernetes
@@ -32,17 +33,19 @@ _CONNECTIONS = 32
 _OPERATORS = {"ray.io": "KubeRay", "batch": "the Job controller"}
 _MAX_NOTE = 1024
 
-# Everything that belongs to runs: (apiVersion, kind, whether the owner may lack it).
-CHILD_KINDS = (
-    ("v1", "ConfigMap"),
-    ("v1", "ServiceAccount"),
-    ("v1", "Pod"),
-    ("batch/v1", "Job"),
-    ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
-    ("ray.io/v1", "RayJob"),
-    ("ray.io/v1", "RayService"),
+# Everything that belongs to runs, by the plural: (apiVersion, kind).
+CHILD_KINDS = MappingProxyType(
+    {
+        "configmaps": ("v1", "ConfigMap"),
+        "serviceaccounts": ("v1", "ServiceAccount"),
+        "pods": ("v1", "Pod"),
+        "jobs": ("batch/v1", "Job"),
+        "roles": ("rbac.authorization.k8s.io/v1", "Role"),
+        "rolebindings": ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+        "networkpolicies": ("networking.k8s.io/v1", "NetworkPolicy"),
+        "rayjobs": ("ray.io/v1", "RayJob"),
+        "rayservices": ("ray.io/v1", "RayService"),
+    }
 )
 
 
@@ -110,7 +113,7 @@ class Cluster:
         """
         selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
         found: list[Manifest] = []
-        for api_version, kind in CHILD_KINDS:
+        for api_version, kind in CHILD_KINDS.values():
             try:
                 found += await asyncio.to_thread(self._list, api_version, kind, namespace, selector)
             except KindMissingError:

@@ -20,7 +20,7 @@ from tunebench_api.crd import PLURAL
 from tunebench_api.v1alpha1 import API_GROUP
 from tunebench_operator import names
 from tunebench_operator.builders.metadata import Manifest
-from tunebench_operator.cluster import Cluster
+from tunebench_operator.cluster import CHILD_KINDS, Cluster
 from tunebench_operator.errors import ClusterError
 from tunebench_operator.health import Health
 from tunebench_operator.installation import Installation
@@ -33,22 +33,6 @@ logger = logging.getLogger(__name__)
 
 _VERSION = "v1alpha1"
 _WORKERS = 8
-
-# Children by what kopf calls them, with apiVersion and kind.
-_CHILDREN = {
-    ("", "v1", "configmaps"): ("v1", "ConfigMap"),
-    ("", "v1", "serviceaccounts"): ("v1", "ServiceAccount"),
-    ("", "v1", "pods"): ("v1", "Pod"),
-    ("batch", "v1", "jobs"): ("batch/v1", "Job"),
-    ("rbac.authorization.k8s.io", "v1", "roles"): ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io", "v1", "rolebindings"): (
-        "rbac.authorization.k8s.io/v1",
-        "RoleBinding",
-    ),
-    ("networking.k8s.io", "v1", "networkpolicies"): ("networking.k8s.io/v1", "NetworkPolicy"),
-    ("ray.io", "v1", "rayjobs"): ("ray.io/v1", "RayJob"),
-    ("ray.io", "v1", "rayservices"): ("ray.io/v1", "RayService"),
-}
 
 Key = tuple[str, str]
 # By UID of an object that was listed in another version: the version that the watches told, if any.
@@ -93,9 +77,11 @@ class Operator:
             names.MANAGED_BY_LABEL: names.MANAGED_BY,
             names.RUN_LABEL: kopf.PRESENT,
         }
-        for resource in _CHILDREN:
-            index = self._build_child_index(resource)
-            kopf.index(*resource, id=resource[2], labels=mine, registry=registry)(index)
+        for plural, (api_version, kind) in CHILD_KINDS.items():
+            group, _, version = api_version.rpartition("/")
+            resource = (group, version, plural)
+            index = _build_child_index(api_version, kind)
+            kopf.index(*resource, id=plural, labels=mine, registry=registry)(index)
             kopf.on.event(*resource, id="child", labels=mine, registry=registry)(self._on_child)
         kopf.on.startup(id="indexes", registry=registry)(self._remember_indexes)
         return registry
@@ -108,8 +94,7 @@ class Operator:
 
     async def _remember_indexes(self, **kwargs: Any) -> None:
         """Keep kopf's live views."""
-        ids = ["runs", *(resource[2] for resource in _CHILDREN)]
-        self._indexes = {each: kwargs[each] for each in ids}
+        self._indexes = {each: kwargs[each] for each in ("runs", *CHILD_KINDS)}
 
     async def _on_run(
         self, event: Any, body: kopf.Body, namespace: str | None, name: str, **_: Any
@@ -130,17 +115,6 @@ class Operator:
         if body["metadata"].get("deletionTimestamp"):
             self._departing.add((namespace or "", name))
         return {(namespace or "", name): pack(trim_run(body))}
-
-    def _build_child_index(self, resource: tuple[str, str, str]) -> Any:
-        api_version, kind = _CHILDREN[resource]
-
-        async def index(
-            body: kopf.Body, namespace: str | None, labels: Mapping[str, str], **_: Any
-        ) -> Any:
-            found = trim_child({**body, "apiVersion": api_version, "kind": kind})
-            return {(namespace or "", labels[names.RUN_LABEL]): pack(found)}
-
-        return index
 
     async def _step(self, key: Hashable) -> datetime | None:
         assert isinstance(key, tuple)  # noqa: S101 - nobody else wakes
@@ -169,8 +143,8 @@ class Operator:
                 yield from self._bodies_of(other)
 
     def _children_of(self, key: Key) -> Iterator[Manifest]:
-        for resource in _CHILDREN:
-            yield from map(unpack, self._indexes[resource[2]].get(key, ()))
+        for plural in CHILD_KINDS:
+            yield from map(unpack, self._indexes[plural].get(key, ()))
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -219,11 +193,22 @@ def build_settings(namespace: str | None) -> kopf.OperatorSettings:
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30
     settings.process.ultimate_exiting_timeout = 30
-    for group, _, plural in _CHILDREN:
-        selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+    selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+    for plural, (api_version, _) in CHILD_KINDS.items():
+        group = api_version.rpartition("/")[0]
         settings.watching.label_selectors[group, plural] = selector
     settings.scanning.disabled = namespace is not None
     return settings
+
+
+def _build_child_index(api_version: str, kind: str) -> Any:
+    async def index(
+        body: kopf.Body, namespace: str | None, labels: Mapping[str, str], **_: Any
+    ) -> Any:
+        found = trim_child({**body, "apiVersion": api_version, "kind": kind})
+        return {(namespace or "", labels[names.RUN_LABEL]): pack(found)}
+
+    return index
 
 
 def find_gap(known: Sequence[Manifest], listed: Sequence[Manifest]) -> Gap:

@@ -100,7 +100,7 @@ def build_observed(run: BenchmarkRun, objects: Objects) -> Observed:
 
 def build_attempt(run: BenchmarkRun, objects: Objects, name: str, number: int) -> Attempt:
     """Build one attempt from its objects."""
-    report = parse_report(objects.reports.get(name_of_report(name)))
+    report = parse_report(objects.reports.get(names.report_name(name)))
     written = find_written_end(objects.configs[name])
     work = objects.work.get(name)
     pods = objects.pods.get(name, ())
@@ -131,7 +131,7 @@ def list_podless(objects: Objects, before: datetime) -> list[Manifest]:
         and not has_ended(work)
         and name not in objects.pods
         and datetime.fromisoformat(work["metadata"]["creationTimestamp"]) <= before
-        and parse_report(objects.reports.get(name_of_report(name))) == Report()
+        and parse_report(objects.reports.get(names.report_name(name))) == Report()
     ]
 
 
@@ -155,11 +155,6 @@ def _explain(result: StageResult | None, pods: Iterable[Manifest]) -> StageResul
         return result
     message = f"{death.message}; {result.message}"
     return result.model_copy(update={"reason": death.reason, "message": message})
-
-
-def name_of_report(child: str) -> str:
-    """Return the name of a child's report."""
-    return names.report_name(child)
 
 
 def find_written_end(config: Manifest) -> StageResult | None:

@@ -9,7 +9,7 @@ from make_installation import make_installation
 from memory_cluster import make_cluster_run
 
 from tunebench_operator.builders.metadata import Manifest
-from tunebench_operator.cluster import Cluster
+from tunebench_operator.cluster import CHILD_KINDS, Cluster
 from tunebench_operator.handlers import Operator
 from tunebench_operator.metrics import Metrics
 from tunebench_operator.trimming import pack
@@ -39,9 +39,7 @@ async def make_operator(listed: list[Manifest], known: dict[Any, tuple[bytes, ..
     """Return an operator whose watches have told of some runs."""
     cluster = cast("Cluster", ListedCluster(listed))
     operator = Operator(cluster, make_installation(), None, Metrics(), sweep_seconds=1)
-    ids = ("configmaps", "serviceaccounts", "pods", "jobs", "roles", "rolebindings")
-    more = ("networkpolicies", "rayjobs", "rayservices")
-    await operator._remember_indexes(runs=known, **{each: {} for each in (*ids, *more)})
+    await operator._remember_indexes(runs=known, **{each: {} for each in CHILD_KINDS})
     return operator
 
 
