@@ -25,7 +25,7 @@ from tunebench_operator.errors import ClusterError
 from tunebench_operator.health import Health
 from tunebench_operator.installation import Installation
 from tunebench_operator.metrics import Metrics
-from tunebench_operator.reconcile import reconcile
+from tunebench_operator.reconcile import reconcile, tell_unforeseen
 from tunebench_operator.trimming import pack, trim_child, trim_run, unpack
 from tunebench_operator.worklist import Worklist
 
@@ -124,8 +124,14 @@ class Operator:
         if body is None:
             return None
         others = self._others_of(key)
-        with self._metrics.measure_step():
-            step = await reconcile(body, children, self._installation, self._cluster, others)
+        try:
+            with self._metrics.measure_step():
+                step = await reconcile(body, children, self._installation, self._cluster, others)
+        except ClusterError:
+            raise
+        except Exception as error:
+            await tell_unforeseen(body, error, self._cluster)
+            raise
         return step.wake_at
 
     def _list_runs(self) -> Iterator[Manifest]:

@@ -39,6 +39,9 @@ ARTEFACTS_LEFT = "ArtefactsLeft"
 WORK_LEFT = "WorkLeft"
 WAITING_FOR_CLEANUP = "WaitingForCleanup"
 
+# A step of the operator failed as nobody foresaw.
+STEP_FAILED = "StepFailed"
+
 # What is wrong before any work can be done.
 INVALID_SPEC = "InvalidSpec"
 INSTALLATION_INCOMPLETE = "InstallationIncomplete"

@@ -30,7 +30,7 @@ from tunebench_operator.installation import Installation
 from tunebench_operator.observe import Objects, build_objects, build_observed, list_podless
 from tunebench_operator.plan import plan
 from tunebench_operator.status import build_halt
-from tunebench_operator.transitions import build_transitions
+from tunebench_operator.transitions import WARNING, build_transitions
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +116,14 @@ async def reconcile(
     if names.FINALIZER not in finalizers:
         await cluster.set_finalizer(metadata, present=True)
     return await _drive(run, told, objects, installation, storage_uri)
+
+
+async def tell_unforeseen(body: Manifest, error: Exception, cluster: Writer) -> None:
+    """Say in an Event that a step failed as nobody foresaw; the operator's log has the rest."""
+    note = f"the operator tries again: {type(error).__name__}: {error}"
+    with suppress(ClusterError):
+        metadata = Metadata.from_wire(body["metadata"])
+        await cluster.post_event(metadata, WARNING, reasons.STEP_FAILED, note)
 
 
 async def _drive(

@@ -1,21 +1,26 @@
-"""What a listing tells that the watches did not."""
+"""What a listing tells that the watches did not, and what a step that fails says."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from make_installation import make_installation
-from memory_cluster import make_cluster_run
+from memory_cluster import MemoryCluster, make_cluster_run
+from operating import SPEC
+from pydantic import ValidationError
 
+from tunebench_api.v1alpha1 import Metadata
+from tunebench_operator import names, reasons
 from tunebench_operator.builders.metadata import Manifest
 from tunebench_operator.cluster import CHILD_KINDS, Cluster
 from tunebench_operator.handlers import Operator
 from tunebench_operator.metrics import Metrics
-from tunebench_operator.trimming import pack
+from tunebench_operator.trimming import pack, trim_child
 
 RUN = make_cluster_run().to_wire()
 RUN["metadata"]["resourceVersion"] = "1"
+Index = dict[tuple[str, str], tuple[bytes, ...]]
 KEY = (RUN["metadata"]["namespace"], RUN["metadata"]["name"])
 
 
@@ -25,6 +30,12 @@ class ListedCluster:
     def __init__(self, runs: list[Manifest]) -> None:
         """List these runs, without children."""
         self._runs = runs
+        self.events: list[tuple[str, str, str]] = []
+
+    async def post_event(self, run: Metadata, kind: str, reason: str, note: str) -> None:
+        """Keep an Event."""
+        assert note
+        self.events.append((run.name, kind, reason))
 
     async def list_runs(self, _namespace: str | None) -> list[Manifest]:
         """List the runs."""
@@ -35,11 +46,14 @@ class ListedCluster:
         return []
 
 
-async def make_operator(listed: list[Manifest], known: dict[Any, tuple[bytes, ...]]) -> Operator:
+async def make_operator(
+    cluster: ListedCluster, known: Index, configs: Index | None = None
+) -> Operator:
     """Return an operator whose watches have told of some runs."""
-    cluster = cast("Cluster", ListedCluster(listed))
-    operator = Operator(cluster, make_installation(), None, Metrics(), sweep_seconds=1)
-    await operator._remember_indexes(runs=known, **{each: {} for each in CHILD_KINDS})
+    door = cast("Cluster", cluster)
+    operator = Operator(door, make_installation(), None, Metrics(), sweep_seconds=1)
+    told = {"runs": known, "configmaps": configs or {}}
+    await operator._remember_indexes(**{each: {} for each in CHILD_KINDS} | told)
     return operator
 
 
@@ -52,10 +66,10 @@ async def make_operator(listed: list[Manifest], known: dict[Any, tuple[bytes, ..
     ],
 )
 async def test_a_gap_that_stays_is_deafness(
-    listed: list[Manifest], known: dict[Any, tuple[bytes, ...]], *, deaf: bool
+    listed: list[Manifest], known: Index, *, deaf: bool
 ) -> None:
     """What changes while it is listed may be unseen once; twice, liveness asks for a restart."""
-    operator = await make_operator(listed, known)
+    operator = await make_operator(ListedCluster(listed), known)
     await operator.sweep()
     once = operator.health.deaf
     await operator.sweep()
@@ -67,7 +81,7 @@ async def test_a_gap_that_stays_is_deafness(
 async def test_what_changes_all_the_time_is_not_deafness() -> None:
     """A busy run may change during each listing; the watches tell of it in between."""
     known = {KEY: (pack(make_version(1)),)}
-    operator = await make_operator([make_version(2)], known)
+    operator = await make_operator(ListedCluster([make_version(2)]), known)
     await operator.sweep()
     known[KEY] = (pack(make_version(3)),)
     await operator.sweep()
@@ -78,3 +92,21 @@ async def test_what_changes_all_the_time_is_not_deafness() -> None:
 def make_version(number: int) -> Manifest:
     """Return the run in one of its versions."""
     return {**RUN, "metadata": RUN["metadata"] | {"resourceVersion": str(number)}}
+
+
+async def test_a_step_that_nobody_foresaw_to_fail_is_told() -> None:
+    """What is damaged by hand is in an Event of its run, and the error goes on to the log."""
+    memory = MemoryCluster(make_cluster_run(**SPEC))
+    memory.step()
+    body = memory.run.to_wire()
+    body["metadata"]["finalizers"] = [names.FINALIZER]
+    configs = [each for (kind, _), each in memory.objects.items() if kind == "ConfigMap"]
+    for each in configs:
+        each["metadata"]["annotations"] |= {names.ENDED_ANNOTATION: "damaged"}
+    cluster = ListedCluster([body])
+    packed = tuple(pack(trim_child(each)) for each in configs)
+    operator = await make_operator(cluster, {KEY: (pack(body),)}, {KEY: packed})
+
+    with pytest.raises(ValidationError):
+        await operator._step(KEY)
+    assert cluster.events == [(KEY[1], "Warning", reasons.STEP_FAILED)]
