@@ -68,7 +68,9 @@ def find_place(run: BenchmarkRun | None, named: str | None, default: str) -> Sto
 def build_environment(storage: StorageSpec | None) -> dict[str, str]:
     """Build what a process needs in its environment to reach a run's buckets."""
     endpoint = storage.endpoint if storage else None
-    return {"AWS_ENDPOINT_URL": endpoint} if endpoint else {}
+    # The narrower variable would go before the other one, whoever set it.
+    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+    return dict.fromkeys(names, endpoint) if endpoint else {}
 
 
 def fetch_sources(sources: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
