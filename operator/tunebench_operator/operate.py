@@ -56,19 +56,21 @@ async def operate(
         operator.health.ready = ready
     async with serving(operator.health, metrics.registry, options.port):
         operator.health.following = options.lease_namespace is not None
-        # Who is alone never loses a lease.
-        lost = await lead(options.lease_namespace) if options.lease_namespace else asyncio.Event()
+        lease = await lead(options.lease_namespace) if options.lease_namespace else None
         operator.health.lead()
         stop = stop or asyncio.Event()
         driving = asyncio.create_task(operator.run_forever())
         watching = asyncio.create_task(_watch(operator, options, stop))
-        losing = asyncio.create_task(lost.wait())
+        # Who is alone never loses a lease.
+        losing = asyncio.create_task((lease.lost if lease else asyncio.Event()).wait())
         await asyncio.wait({driving, watching, losing}, return_when=asyncio.FIRST_COMPLETED)
         stop.set()
         was_lost = losing.done()
         losing.cancel()
         driving.cancel()
         await watching
+        if lease is not None and not was_lost:
+            await asyncio.to_thread(lease.release)
         if not driving.cancelled() and driving.done() and driving.exception():
             await driving
         if was_lost:

@@ -15,7 +15,7 @@ import pytest
 from bucket_server import BucketServer, running_server
 from make_tiny_run import COMMAND, make_tiny_run, run_tunebench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 STORE = "s3://bench/runs"
 

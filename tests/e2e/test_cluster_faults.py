@@ -48,7 +48,8 @@ class Saboteur:
             self.steps.append(step)
             if step >= 10:
                 self._kill_once("Ray worker", lambda: self._kill_pods("train", "worker"))
-            if step >= 100:
+            # In an attempt of its own, which began at a checkpoint of the one before.
+            if step >= 60 and model["attempt"] > 1:
                 self._kill_once("Ray head", lambda: self._kill_pods("train", "head"))
         if sum(self.judge.sold.values()) >= 3:
             self._kill_once("judge", lambda: self._kill_pods("judge"))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import socket
 import time
 from collections.abc import Iterator
 
 import kubernetes
 import pytest
+from kubernetes.client import V1Lease
+from kubernetes.client.exceptions import ApiException
 from kubernetes.leaderelection.leaderelectionrecord import LeaderElectionRecord
+from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tunebench_operator.lease import (
     LEASE_SECONDS,
     RENEW_SECONDS,
     REQUEST_SECONDS,
     RETRY_SECONDS,
+    Lease,
     build_lock,
 )
 
+LEASE_NAME = "tunebench-operator"
 NOW = "2026-01-01 00:00:00"
 RECORD = LeaderElectionRecord("me", "15", NOW, NOW)
 
@@ -59,3 +66,59 @@ def test_a_server_that_does_not_answer_gives_no_lease() -> None:
 def test_a_leader_stops_before_another_one_begins() -> None:
     """From the last renewal, trying in vain and a last attempt of two requests take less."""
     assert RETRY_SECONDS + RENEW_SECONDS + 2 * REQUEST_SECONDS < LEASE_SECONDS
+
+
+class FakeLeases:
+    """An API server's one lease; it refuses to replace what has changed meanwhile."""
+
+    def __init__(self, holder: str, *, changes: int = 0) -> None:
+        """Begin with a holder who renews so many times while somebody else looks."""
+        self.lease = make_lease(holder)
+        self.changes = changes
+
+    def read_namespaced_lease(self, name: str, namespace: str) -> V1Lease:
+        """Return the lease."""
+        assert (name, namespace) == (LEASE_NAME, "bench")
+        return copy.deepcopy(self.lease)
+
+    def replace_namespaced_lease(self, name: str, namespace: str, body: V1Lease) -> None:
+        """Write the lease."""
+        assert (name, namespace) == (LEASE_NAME, "bench")
+        if self.changes:
+            self.changes -= 1
+            raise ApiException(status=409, reason="Conflict")
+        self.lease = body
+
+
+def make_lease(holder: str) -> V1Lease:
+    """Return a lease with a holder."""
+    return V1Lease(spec=kubernetes.client.V1LeaseSpec(holder_identity=holder))
+
+
+def hold(leases: FakeLeases) -> Lease:
+    """Return the lease as `me` holds it."""
+    lock = LeaseLock(LEASE_NAME, "bench", "me")
+    lock.api_instance = leases
+    return Lease(lock, asyncio.Event())
+
+
+@pytest.mark.parametrize("changes", [0, 2], ids=["at once", "after two renewals"])
+def test_who_leaves_in_order_gives_the_lease_back(changes: int) -> None:
+    """The next process needs not wait until it has run out; nobody renews it any more."""
+    leases = FakeLeases("me", changes=changes)
+    lease = hold(leases)
+
+    lease.release()
+
+    assert leases.lease.spec.holder_identity == ""
+    with pytest.raises(ApiException):
+        lease._lock.api_instance.replace_namespaced_lease(LEASE_NAME, "bench", make_lease("me"))
+
+
+def test_nobody_gives_back_what_another_one_has() -> None:
+    """A lease that was lost meanwhile stays as it is."""
+    leases = FakeLeases("other")
+
+    hold(leases).release()
+
+    assert leases.lease.spec.holder_identity == "other"
