@@ -79,15 +79,15 @@ def _troubles(pod: Mapping[str, Any]) -> Iterator[Trouble]:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             yield _build_unschedulable(name, condition.get("message", "unknown reason"))
     for container in _containers(status):
+        # Before whatever else a container that is started again and again goes through.
+        if any(each.get("reason") == _OOM for each in _list_ends(container)):
+            yield Trouble(reasons.OUT_OF_MEMORY, f"{_describe_oom(name)}; it is started again")
         waiting = container.get("state", {}).get("waiting", {})
         if waiting.get("reason", "") in _WAITING:
             reason, remedy = _WAITING[waiting["reason"]]
             detail = waiting.get("message", "")
             text = f"pod {name} waits: {waiting['reason']}; {remedy}: {detail}".rstrip(": ")
             yield Trouble(reason, text)
-        before = container.get("lastState", {}).get("terminated", {})
-        if before.get("reason") == _OOM:
-            yield Trouble(reasons.OUT_OF_MEMORY, f"{_describe_oom(name)}; it was started again")
 
 
 def _build_unschedulable(pod: str, message: str) -> Trouble:
@@ -126,8 +126,7 @@ def _deaths(pod: Mapping[str, Any]) -> Iterator[Death]:
     if status.get("reason") == "Evicted":
         yield Death(reasons.PREEMPTED, f"pod {name} was evicted: {status.get('message', '')}")
     for container in _containers(status):
-        states = (container.get("state", {}), container.get("lastState", {}))
-        for ended in (state["terminated"] for state in states if "terminated" in state):
+        for ended in _list_ends(container):
             if ended.get("reason") == _OOM:
                 yield Death(reasons.OUT_OF_MEMORY, _describe_oom(name))
             elif ended.get("exitCode") in {137, 143}:
@@ -136,6 +135,12 @@ def _deaths(pod: Mapping[str, Any]) -> Iterator[Death]:
                 detail = ended.get("message") or ended.get("reason") or "no reason given"
                 message = f"pod {name} ended with code {ended['exitCode']}: {detail}"
                 yield Death(reasons.CRASHED, message)
+
+
+def _list_ends(container: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return how a container ended, and how it did the time before."""
+    states = (container.get("state", {}), container.get("lastState", {}))
+    return [state["terminated"] for state in states if "terminated" in state]
 
 
 def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:

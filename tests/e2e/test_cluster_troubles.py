@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 def place_on(pool: str) -> dict[str, Any]:
-    """Return the part of a run that has its only model trained in a pool."""
-    return {"resources": {"pool": pool}}
+    """Return the part of a run that has its only model trained in a pool, and nothing served."""
+    return {"resources": {"pool": pool}, "evaluateUntuned": "Disabled"}
 
 
 def test_describe_says_what_is_wrong(make_space: Callable[[str], Space], bench: Bench) -> None:

@@ -81,6 +81,16 @@ def unschedulable(message: str) -> dict[str, Any]:
             id="config",
         ),
         pytest.param(
+            {
+                "containerStatuses": [
+                    {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": OOM}
+                ]
+            },
+            reasons.OUT_OF_MEMORY,
+            ("raise the pool's memory", "started again"),
+            id="memory-again-and-again",
+        ),
+        pytest.param(
             {"containerStatuses": [{"state": {"running": {}}, "lastState": OOM}]},
             reasons.OUT_OF_MEMORY,
             ("more memory than its limit", "`tuning.microBatchSize`"),
