@@ -156,7 +156,7 @@ TIER ?= cluster
 e2e-cluster: install tools  ## Whole benchmarks in a cluster: that of KUBECONFIG, or one made for it.
 ifeq ($(KUBECONFIG),)
 	tests/cluster/install-packages
-	$(MAKE) node-tools images
+	$(MAKE) node-tools images ARGS=
 	$(BIN)/pytest -m images tests/e2e
 	tests/cluster/isolated $(BIN)/pytest -m "$(TIER)" tests/e2e $(ARGS)
 else
