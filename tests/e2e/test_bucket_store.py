@@ -15,6 +15,8 @@ import pytest
 from bucket_server import BucketServer, running_server
 from make_tiny_run import COMMAND, make_tiny_run, run_tunebench
 
+from tunebench_jobs.train.layout import WORK_FOLDER
+
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 STORE = "s3://bench/runs"
@@ -80,5 +82,5 @@ def test_a_killed_run_goes_on_elsewhere(
     assert len(trained) == 1
     assert {key: (server.bucket / key).read_bytes() for key in kept} == kept
     assert json.loads(final.stdout)["leaderboard"] == json.loads(local.stdout)["leaderboard"]
-    assert not [key for key in server.list_keys() if "/work/" in key or "/.probes/" in key]
+    assert not [key for key in server.list_keys() if {WORK_FOLDER, ".probes"} & {*key.split("/")}]
     assert "tiny-1" in text.stdout

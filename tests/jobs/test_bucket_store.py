@@ -43,6 +43,7 @@ from tunebench_jobs.storage.check import check_bucket
 from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.storage.sources import fetch_source
 from tunebench_jobs.storage.uploads import Uploads
+from tunebench_jobs.train.layout import WORK_FOLDER
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(1200)]
 
@@ -333,7 +334,9 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
     children: list[psutil.Process] = []
     try:
         wait_until(
-            lambda: points() and points()[-1] > "runs/train/x/work/step-00000003", process, 400
+            lambda: points() and points()[-1] > f"runs/train/x/{WORK_FOLDER}/step-00000003",
+            process,
+            400,
         )
         children = find_processes(process)
     finally:
