@@ -15,7 +15,7 @@ from tunebench_operator import names, reasons
 from tunebench_operator.builders.access import build_access
 from tunebench_operator.builders.documents import build_config, build_report
 from tunebench_operator.builders.metadata import Manifest, child_object_name
-from tunebench_operator.builders.work import build_work
+from tunebench_operator.builders.work import build_work, check_pools
 from tunebench_operator.diagnosis import find_trouble, find_work_trouble
 from tunebench_operator.installation import Installation
 from tunebench_operator.observe import (
@@ -70,7 +70,14 @@ def build_actions(  # noqa: PLR0913 - all that a cluster is made from
     *,
     now: datetime,
 ) -> list[Action]:
-    """Build what has to be written, in order; any prefix of it is safe to stop after."""
+    """Build what has to be written, in order; any prefix of it is safe to stop after.
+
+    Raises:
+        UserError: The run names a pool that the installation lacks.
+    """
+    if not plan.finished:
+        # Before anything is computed for a model that could not be trained in the end.
+        check_pools(run, installation)
     desired = {child_object_name(run, child): child for child in plan.desired}
     actions: list[Action] = [
         *_build_endings(run, objects, desired, now),

@@ -14,9 +14,10 @@ from tunebench_api.contract import StageKind
 from tunebench_api.v1alpha1 import BenchmarkRun, StageStatus
 from tunebench_operator import names, reasons
 from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.errors import UserError
 from tunebench_operator.observe import find_written_end
 
-MODELS = [{"name": name, "base": "acme/one"} for name in ("one", "two")]
+MODELS: list[dict[str, object]] = [{"name": name, "base": "acme/one"} for name in ("one", "two")]
 DISTURBANCES = ("wait", "succeed", "fail", "refuse", "crash", "remove")
 
 
@@ -178,3 +179,26 @@ def test_suspension_ends_work_without_costing_a_retry(stage: StageKind) -> None:
     assert cluster.run.status
     summary = next(each for each in cluster.run.status.conditions if each.type == names.SUCCEEDED)
     assert summary.reason == reasons.SUCCEEDED
+
+
+def test_an_unknown_pool_is_named_before_anything_is_computed() -> None:
+    """Nothing is started for a run whose second model could not be trained in the end."""
+    models = [MODELS[0], MODELS[1] | {"resources": {"pool": "no-such-pool"}}]
+    cluster = MemoryCluster(make_cluster_run(models=models))
+
+    with pytest.raises(UserError, match=r"models\[two\].*must be one of default, h100"):
+        cluster.step()
+
+    assert cluster.list_work() == []
+
+
+def test_a_finished_run_needs_no_pool_any_more() -> None:
+    """What was ranked stays ranked when the cluster's owner gives up the pool."""
+    models = [{"name": "one", "base": "acme/one", "resources": {"pool": "h100"}}]
+    cluster = MemoryCluster(make_cluster_run(models=models, tools=["Describe"]))
+    finish(cluster)
+    cluster.installation = cluster.installation.model_copy(
+        update={"pools": cluster.installation.pools[:1]}
+    )
+
+    assert cluster.step().finished

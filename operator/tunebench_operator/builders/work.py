@@ -147,6 +147,16 @@ def find_child_pool(run: BenchmarkRun, child: Child, installation: Installation)
     return None
 
 
+def check_pools(run: BenchmarkRun, installation: Installation) -> None:
+    """Check that the installation has every pool that a run names.
+
+    Raises:
+        UserError: It lacks one.
+    """
+    for model in run.spec.models:
+        _find_pool(installation, model)
+
+
 def build_endpoint(run: BenchmarkRun, service: str) -> str:
     """Return the address at which other pods reach a RayService's models."""
     host = f"{service}-serve-svc.{run.metadata.namespace}.svc"
