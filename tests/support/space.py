@@ -65,7 +65,7 @@ class Space:
 
     def delete(self) -> None:
         """Remove the namespace with all that is in it, and the volume."""
-        self.node.kubectl("delete", "namespace", self.name, "--timeout=120s")
+        self.node.kubectl("delete", "namespace", self.name, "--timeout=300s")
         if self.node.volumes:
             self.node.kubectl("delete", "persistentvolume", self.name, "--wait=false")
 
