@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from types import TracebackType
-from typing import Self
 
 from pydantic import ValidationError
 
-from tunebench_jobs.journal import Journal
+from tunebench_jobs.journal import Journal, Journaled
 from tunebench_jobs.records import Completion
 
 logger = logging.getLogger(__name__)
 
 
-class CompletionJournal:
+class CompletionJournal(Journaled):
     """The completions of earlier attempts, and those of this one."""
 
     def __init__(self, journal: Journal) -> None:
         """Read what is whole; a broken line costs its own completion alone."""
-        self._journal = journal
+        super().__init__(journal)
         self.completions: dict[str, Completion] = {}
         for path, number, line in journal.load():
             try:
@@ -28,19 +26,6 @@ class CompletionJournal:
                 logger.warning("%s:%d is broken, and completed anew", path, number)
                 continue
             self.completions[completion.task] = completion
-
-    def __enter__(self) -> Self:
-        """Return the journal, to be closed."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file."""
-        self._journal.close()
 
     def add(self, completion: Completion) -> None:
         """Append a completion and wait until the disk has it."""

@@ -10,6 +10,8 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from tunebench_jobs.files import disk_errors
 
@@ -87,3 +89,24 @@ class Journal:
 def _write_whole(descriptor: int, line: bytes) -> None:
     while line:
         line = line[os.write(descriptor, line) :]
+
+
+class Journaled:
+    """What a journal keeps; a block's end closes it, with everything on the disk."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Keep to this journal."""
+        self._journal = journal
+
+    def __enter__(self) -> Self:
+        """Return what is to be closed."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the shard."""
+        self._journal.close()

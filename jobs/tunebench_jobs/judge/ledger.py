@@ -16,14 +16,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from pydantic import ValidationError
 
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import disk_errors, save_text
-from tunebench_jobs.journal import Journal
+from tunebench_jobs.journal import Journal, Journaled
 from tunebench_jobs.records import Record, describe_validation_error
 
 LEDGER_FOLDER = "verdicts"
@@ -52,30 +50,17 @@ class LedgerEntry(Record):
     cost_usd: float | None = None
 
 
-class Ledger:
+class Ledger(Journaled):
     """The entries of one judge, in memory and on disk."""
 
     def __init__(self, journal: Journal) -> None:
         """Read every shard; nothing is written before the first new entry."""
-        self._journal = journal
+        super().__init__(journal)
         # Shards have no order. A verdict stands above an attempt that was given up.
         found = sorted(
             _load_entries(journal), key=lambda each: (each.missing is None, each.replies)
         )
         self._entries = {entry.key: entry for entry in found}
-
-    def __enter__(self) -> Self:
-        """Return the ledger, to be closed."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the shard; everything in it is on the disk."""
-        self._journal.close()
 
     def __len__(self) -> int:
         return len(self._entries)
