@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bucket_server import BucketServer, running_server
+from bucket_server import BucketServer, leading_to_server
 from make_tiny_run import COMMAND, make_tiny_run, run_tunebench
 
 from tunebench_jobs.train.layout import WORK_FOLDER
@@ -25,10 +25,7 @@ STORE = "s3://bench/runs"
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketServer]:
     """Run an S3 server that this environment leads to."""
-    with running_server(tmp_path / "server") as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with leading_to_server(tmp_path, monkeypatch) as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from bucket_server import BucketServer, running_server
+from bucket_server import BucketServer, leading_to_server
 from chat_server import Model
 from make_tiny_run import make_tiny_run, run_tunebench
 from make_train_stage import TUNING, find_processes, make_store, make_train_row, stop_all
@@ -68,10 +68,7 @@ VERDICT = "```yaml\nwhich_response_was_better: '1'\nwhy: it comes first\n```"
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketServer]:
     """Run an S3 server that this environment leads to."""
-    with running_server(tmp_path / "server") as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with leading_to_server(tmp_path, monkeypatch) as running:
         monkeypatch.setenv("TUNEBENCH_STORE", str(tmp_path / "near"))
         yield running
 

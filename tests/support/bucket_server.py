@@ -109,6 +109,16 @@ def running_server(folder: Path, address: str = "127.0.0.1") -> Iterator[BucketS
         server.stop()
 
 
+@contextmanager
+def leading_to_server(folder: Path, environment: pytest.MonkeyPatch) -> Iterator[BucketServer]:
+    """Run a server that this environment leads to, with a cache of its own."""
+    with running_server(folder / "server") as running:
+        for name, value in running.environment.items():
+            environment.setenv(name, value)
+        environment.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield running
+
+
 def _find_port(address: str) -> int:
     with socket.socket() as holder:
         holder.bind((address, 0))
