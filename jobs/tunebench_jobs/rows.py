@@ -18,6 +18,10 @@ class ChangedFile(Record):
     status: Literal["added", "modified", "removed", "renamed"] = "modified"
     previous_path: str | None = None
     patch: str = ""
+    # The whole file before and after, where the source has it: for context around the hunks.
+    old_text: str | None = None
+    new_text: str | None = None
+    is_binary: bool = False
 
 
 class PullRequest(Record):
@@ -30,7 +34,17 @@ class PullRequest(Record):
     branch: str = ""
     language: str = ""
     merged_at: str | None = None
+    # SPDX expression.
     license: str | None = None
+    # Login or name of who opened it.
+    author: str = ""
+    url: str = ""
+    # Commit that landed it.
+    commit: str = ""
+    # Repository that this one was forked from.
+    fork_of: str | None = None
+    # Bytes of each language in the repository: PR-Agent puts files in this order.
+    languages: Mapping[str, int] = Field(default_factory=dict)
     commits: tuple[str, ...] = ()
     files: tuple[ChangedFile, ...] = Field(min_length=1)
     answers: Mapping[Tool, str | None] = Field(default_factory=dict)

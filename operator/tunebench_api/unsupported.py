@@ -11,15 +11,20 @@ from enum import StrEnum
 
 from tunebench_api.errors import Problem
 from tunebench_api.v1alpha1 import (
+    Answers,
     BenchmarkRun,
     BenchmarkRunSpec,
     Cleanup,
     DatasetSpec,
     DeepSpeed,
+    EvalSource,
+    Holdout,
     Keep,
     Licenses,
     ModelSpec,
     Packing,
+    Selection,
+    TrainSource,
     TuningMethod,
 )
 
@@ -63,14 +68,34 @@ def find_unsupported(run: BenchmarkRun, backend: Backend) -> tuple[Problem, ...]
 
 def _find_in_dataset(dataset: DatasetSpec, backend: Backend) -> Iterator[Problem]:
     for name, source in (("train", dataset.train), ("eval", dataset.eval)):
-        path = f"spec.dataset.{name}"
-        yield from _find_scheme(f"{path}.uri", source.uri, _FILES[backend])
-        if source.git:
-            yield from _find_scheme(
-                f"{path}.git.repository", source.git.repository, _REPOSITORIES[backend]
-            )
-    if dataset.licenses is not Licenses.ANY:
-        yield _refuse_value("spec.dataset.licenses", dataset.licenses)
+        yield from _find_in_source(source, f"spec.dataset.{name}", backend)
+    for field, value, supported in (
+        ("eval.holdout", dataset.eval.holdout, (None, Holdout.NEWEST)),
+        ("eval.selection", dataset.eval.selection, (Selection.FIRST,)),
+        ("answers", dataset.answers, (Answers.ROWS, Answers.HUMAN)),
+        ("licenses", dataset.licenses, (Licenses.ANY,)),
+    ):
+        if value not in supported:
+            yield _refuse_value(f"spec.dataset.{field}", str(value))
+    if dataset.eval.decisions:
+        yield Problem("spec.dataset.eval.decisions", _FIELD)
+    if dataset.cleaning:
+        yield Problem("spec.dataset.cleaning", _FIELD)
+
+
+def _find_in_source(
+    source: TrainSource | EvalSource, path: str, backend: Backend
+) -> Iterator[Problem]:
+    yield from _find_scheme(f"{path}.uri", source.uri, _FILES[backend])
+    if source.git:
+        repositories = _REPOSITORIES[backend]
+        yield from _find_scheme(f"{path}.git.repository", source.git.repository, repositories)
+    if source.git and source.git.list:
+        yield Problem(f"{path}.git.list", _FIELD)
+    if source.git_hub:
+        yield Problem(f"{path}.gitHub", _FIELD)
+    if source.hugging_face:
+        yield Problem(f"{path}.huggingFace", _FIELD)
 
 
 def _find_in_spec(spec: BenchmarkRunSpec, backend: Backend) -> Iterator[Problem]:

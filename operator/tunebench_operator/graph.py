@@ -171,7 +171,7 @@ def _data_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
     for source in (spec.dataset.train, spec.dataset.eval):
         git = source.git
         places += [source.uri] if source.uri else []
-        places += [git_source_key(git.repository, git.ref)] if git else []
+        places += [git_source_key(git.repository, git.ref)] if git and git.repository else []
     config = DataConfig(
         tools=spec.tools,
         dataset=spec.dataset,

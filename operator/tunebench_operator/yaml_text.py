@@ -34,7 +34,11 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that kubectl would read as a number."""
+    """Quotes text that kubectl would read as a number, and repeats what aliases would stand for."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
+        """Whether a value is written out wherever it stands: always."""
+        return True
 
 
 for _side in (_Loader, _Dumper):

@@ -161,7 +161,7 @@ def test_stated_defaults_are_the_defaults() -> None:
     """`Absent: 16.` and the like name the schema's default of a number or a choice."""
     wrong = {}
     for path, field in walk(SPEC, "spec"):
-        stated = re.search(r"Absent: ([-\w.]+?)[. ]", field.get("description", ""))
+        stated = re.search(r"Absent: ([-\w.:/]+?)[. ]", field.get("description", ""))
         if isinstance(field.get("default"), int | str) and field["type"] != "boolean":
             default = str(field["default"])
             if not stated or not re.search(
@@ -226,8 +226,13 @@ def test_rules_carry_messages() -> None:
     }
 
     assert set(rules) == {
+        "spec.dataset",
         "spec.dataset.train",
+        "spec.dataset.train.git",
+        "spec.dataset.train.gitHub",
         "spec.dataset.eval",
+        "spec.dataset.eval.git",
+        "spec.dataset.eval.gitHub",
         "spec.prompts",
         "spec.baseline",
     }

@@ -92,7 +92,8 @@ def test_valid_run_is_typed() -> None:
         pytest.param(
             "spec.dataset.train.zebra",
             None,
-            "`spec.dataset.train.zebra` is not a known field; known here: `uri`, `git`, `limit`",
+            "`spec.dataset.train.zebra` is not a known field; known here: `uri`, `git`, `gitHub`, "
+            "`huggingFace`, `limit`",
             id="nothing near, and null",
         ),
         pytest.param(
@@ -228,7 +229,8 @@ def test_valid_run_is_typed() -> None:
         pytest.param(
             "spec.dataset.train.git",
             {"repository": "."},
-            "`spec.dataset.train` must set exactly one of `uri` and `git`, got `uri` and `git`",
+            "`spec.dataset.train` must set exactly one of `uri`, `git`, `gitHub` and "
+            "`huggingFace`, got `uri` and `git`",
             id="two sources",
         ),
         pytest.param(
@@ -240,8 +242,8 @@ def test_valid_run_is_typed() -> None:
         pytest.param(
             "spec.dataset.eval.uri",
             ABSENT,
-            "`spec.dataset.eval` must set exactly one of `uri`, `git` and `holdout`, "
-            "got none of them",
+            "`spec.dataset.eval` must set exactly one of `uri`, `git`, `gitHub`, `huggingFace` and "
+            "`holdout`, got none of them",
             id="no source",
         ),
         pytest.param(
@@ -440,7 +442,7 @@ def test_messages_have_no_jargon() -> None:
 
 def test_types_hold_the_rules_too() -> None:
     """A type cannot be built against its rules, even without `parse_run`."""
-    with pytest.raises(ValidationError, match="must set exactly one of `uri` and `git`"):
+    with pytest.raises(ValidationError, match="must set exactly one of `uri`, `git`, `gitHub` and"):
         TrainSource()
     with pytest.raises(ValidationError, match=r"`models\[1\].name` must be unique"):
         BenchmarkRun.from_wire(make_run("spec.models", RUN["spec"]["models"] * 2))

@@ -44,7 +44,7 @@ def load_source(
 
 def _load_git(source: GitSource, dataset: str, *, answers: Answers, clones: Path) -> LoadedSource:
     found = load_git_pulls(
-        source.repository,
+        source.repository or "",
         ref=source.ref,
         limit=source.limit,
         human_answers=answers is Answers.HUMAN,

@@ -2,18 +2,19 @@
 
 from tunebench_api.v1alpha1.data import (
     TEMPLATE_BASELINE,
-    Answers,
     BaselineSpec,
-    DatasetSpec,
-    EvalSource,
-    GitSource,
-    Holdout,
-    Licenses,
     PromptsSpec,
-    SecretRef,
     StoredCompletions,
-    TrainSource,
     Variable,
+)
+from tunebench_api.v1alpha1.dataset import (
+    Answers,
+    CleaningSpec,
+    CleaningStep,
+    DatasetSpec,
+    Licenses,
+    LlmSpec,
+    QualitySpec,
 )
 from tunebench_api.v1alpha1.judging import (
     REFERENCE_JUDGE,
@@ -38,6 +39,17 @@ from tunebench_api.v1alpha1.model import (
     ResourcesSpec,
     TuningMethod,
     TuningSpec,
+)
+from tunebench_api.v1alpha1.sources import (
+    Column,
+    EvalSource,
+    GitHubSource,
+    GitSource,
+    Holdout,
+    HuggingFaceSource,
+    SecretRef,
+    Selection,
+    TrainSource,
 )
 from tunebench_api.v1alpha1.spec import BenchmarkRun, BenchmarkRunSpec, Metadata
 from tunebench_api.v1alpha1.status import (
@@ -65,7 +77,10 @@ __all__ = [
     "BenchmarkRun",
     "BenchmarkRunSpec",
     "BenchmarkRunStatus",
+    "CleaningSpec",
+    "CleaningStep",
     "Cleanup",
+    "Column",
     "Condition",
     "ConditionStatus",
     "Control",
@@ -74,8 +89,10 @@ __all__ = [
     "EvalSource",
     "EvaluateUntuned",
     "GenerationSpec",
+    "GitHubSource",
     "GitSource",
     "Holdout",
+    "HuggingFaceSource",
     "Interval",
     "JudgeSpec",
     "JudgeStatus",
@@ -83,6 +100,7 @@ __all__ = [
     "Keep",
     "LeaderboardRow",
     "Licenses",
+    "LlmSpec",
     "LoraSpec",
     "LoraTarget",
     "Metadata",
@@ -92,8 +110,10 @@ __all__ = [
     "Packing",
     "Precision",
     "PromptsSpec",
+    "QualitySpec",
     "ResourcesSpec",
     "SecretRef",
+    "Selection",
     "StageStatus",
     "StatisticsSpec",
     "StorageSpec",

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunebench_api.v1alpha1.data import SecretRef
 from tunebench_api.v1alpha1.rules import unique_list
+from tunebench_api.v1alpha1.sources import SecretRef
 from tunebench_api.v1alpha1.wire import Decimal, HowOnly, HttpUrl, Name, ShortText, Uri, Wire
 
 REFERENCE_JUDGE = "tunebench/reference"

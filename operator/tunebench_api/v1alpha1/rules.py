@@ -76,6 +76,32 @@ class OnlyWith:
 
 
 @dataclass(frozen=True)
+class GivenWhen:
+    """A field is given if another one has a certain value, and only then; names as in YAML."""
+
+    field: str
+    other: str
+    value: str
+
+    @property
+    def message(self) -> str:
+        """Return what must hold."""
+        return f"must set `{self.field}` if `{self.other}` is {self.value}, and only then"
+
+    def build_cel(self) -> dict[str, str]:
+        """Build the rule as the CRD states it."""
+        applies = f"(has(self.{self.other}) && self.{self.other} == '{self.value}')"
+        return {"rule": f"{applies} == has(self.{self.field})", "message": self.message}
+
+    def find_violation(self, value: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with a mapping, in the words of a `Problem`."""
+        given = value.get(self.field) is not None
+        if given == (value.get(self.other) == self.value):
+            return None
+        return f"{self.message}, got {value.get(self.other)}"
+
+
+@dataclass(frozen=True)
 class Unchanging:
     """A field keeps its value once the object exists; only the API server knows the old one."""
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from tunebench_api.v1alpha1.data import BaselineSpec, DatasetSpec, PromptsSpec
+from tunebench_api.v1alpha1.data import BaselineSpec, PromptsSpec
+from tunebench_api.v1alpha1.dataset import DatasetSpec
 from tunebench_api.v1alpha1.judging import (
     Cleanup,
     GenerationSpec,

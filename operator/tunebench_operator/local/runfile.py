@@ -146,7 +146,7 @@ def _places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
         source = spec["dataset"][split]
         if "uri" in source:
             yield source, "uri", f"spec.dataset.{split}.uri"
-        if "git" in source:
+        if "repository" in source.get("git", {}):
             yield source["git"], "repository", f"spec.dataset.{split}.git.repository"
     if "uri" in spec["prompts"]:
         yield spec["prompts"], "uri", "spec.prompts.uri"
