@@ -14,10 +14,10 @@ from typing import Any
 
 from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.data.drops import RowDrop
 from tunebench_jobs.data.git_pulls import DROP_MEANINGS
 from tunebench_jobs.data.git_source import GitPulls, load_git_pulls
 from tunebench_jobs.data.human import build_human_answer
-from tunebench_jobs.data.render import RowDrop
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import disk_errors, save_text
 from tunebench_jobs.records import dump_jsonl

@@ -10,10 +10,10 @@ from typing import Any
 
 from tunebench_api.contract import DataConfig
 from tunebench_api.v1alpha1 import Answers, DatasetSpec
+from tunebench_jobs.data.drops import DroppedRow
 from tunebench_jobs.data.git_pulls import DROP_MEANINGS
 from tunebench_jobs.data.human import build_human_answer
 from tunebench_jobs.data.load import Row
-from tunebench_jobs.data.render import DroppedRow
 from tunebench_jobs.data.sources import LoadedSource
 from tunebench_jobs.prompt_source import ConfiguredPrompts
 from tunebench_jobs.records import Task, TrainExample

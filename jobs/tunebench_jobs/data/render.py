@@ -4,37 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tunebench_api.v1alpha1 import Answers, Tool
 from tunebench_jobs.answers import parse_answer
+from tunebench_jobs.data.drops import DETAIL_CHARACTERS, DroppedRow, RowDrop
 from tunebench_jobs.data.human import build_human_answer
 from tunebench_jobs.data.load import Row
 from tunebench_jobs.prompt_source import ConfiguredPrompts
 from tunebench_jobs.prompts import Messages, asks_for_files, build_variables
 from tunebench_jobs.records import Task, TrainExample
 from tunebench_jobs.rows import PullRequest
-
-
-class RowDrop(StrEnum):
-    """Why a row, or what it has for one tool, is not used."""
-
-    NO_ANSWER = "NoAnswer"
-    ANSWER_INVALID = "AnswerInvalid"
-    DUPLICATE_OF_EVAL = "DuplicateOfEval"
-    OVER_LIMIT = "OverLimit"
-
-
-@dataclass(frozen=True)
-class DroppedRow:
-    """A row that is not used, or not for `tool`."""
-
-    dataset: str
-    origin: str
-    pr: str
-    reason: RowDrop
-    tool: Tool | None = None
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +49,7 @@ class Renderer:
             return DroppedRow(dataset, row.origin, row.pr.id, RowDrop.NO_ANSWER, tool)
         parsed = parse_answer(tool, text, semantic_files=self.asks_for_files(tool))
         if parsed.level == "invalid":
-            reason, detail = RowDrop.ANSWER_INVALID, (parsed.problem or "")[:500]
+            reason, detail = RowDrop.ANSWER_INVALID, (parsed.problem or "")[:DETAIL_CHARACTERS]
             return DroppedRow(dataset, row.origin, row.pr.id, reason, tool, detail)
         return text
 

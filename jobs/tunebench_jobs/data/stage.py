@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from tunebench_api.contract import DataConfig, Progress
 from tunebench_api.v1alpha1 import Answers, Tool
 from tunebench_jobs.context import Outcome, StageContext
+from tunebench_jobs.data.drops import DroppedRow, RowDrop
 from tunebench_jobs.data.gate import check_contamination, check_unique, find_shared
 from tunebench_jobs.data.load import Row
 from tunebench_jobs.data.manifest import (
@@ -17,13 +18,7 @@ from tunebench_jobs.data.manifest import (
     build_warnings,
     count_reasons,
 )
-from tunebench_jobs.data.render import (
-    DroppedRow,
-    Renderer,
-    RowDrop,
-    build_examples,
-    build_tasks,
-)
+from tunebench_jobs.data.render import Renderer, build_examples, build_tasks
 from tunebench_jobs.data.sources import LoadedSource, load_source
 from tunebench_jobs.data.split import split_newest
 from tunebench_jobs.errors import InputError
