@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 # When nothing is heard meanwhile: of the own status, or of artefacts that have to go first.
 _LOOK_AGAIN = timedelta(seconds=5)
+_ACCEPTED = "accepted; its first stages are next"
 # A Job has its pod in a moment, unless that is refused.
 _POD_PATIENCE = timedelta(seconds=20)
 
@@ -104,11 +105,11 @@ async def reconcile(
     except (InvalidRunError, UserError) as error:
         await told.refuse(reasons.INVALID_SPEC, str(error))
         return Step()
-    objects = build_objects(children, metadata.uid)
     if told.before is None:
-        # Accepted before any work is started: many runs at once all have their first status soon.
-        await told.report(plan(run, build_observed(run, objects), now=now).status)
+        # One short request before any work: many runs at once all have their first status soon.
+        await told.accept()
         return Step(now + _LOOK_AGAIN)
+    objects = build_objects(children, metadata.uid)
     departing = None if objects.configs else find_departing(body, others)
     if departing:
         await told.wait(f"run {departing} is being deleted, and artefacts that both use with it")
@@ -191,6 +192,10 @@ class _Told:
     async def refuse(self, reason: str, message: str) -> None:
         """Say what somebody has to mend before the run can go on."""
         await self._halt(ConditionStatus.FALSE, reason, message)
+
+    async def accept(self) -> None:
+        """Say that the run has been seen and is valid."""
+        await self._halt(ConditionStatus.UNKNOWN, reasons.PENDING, _ACCEPTED)
 
     async def wait(self, message: str) -> None:
         """Say what has to end before the run can begin."""

@@ -42,7 +42,7 @@ class Saboteur:
         for name, stage in self.space.list_stages(RUN).items():
             if stage["state"] == "Running":
                 self._kill_once(f"operator in {name}", self._kill_operator)
-        model = self.space.load(RUN).get("status", {}).get("models", [{}])[0]
+        model = (self.space.load(RUN).get("status", {}).get("models") or [{}])[0]
         step = model.get("step")
         if model.get("stage") == "Train" and step is not None:
             self.steps.append(step)
