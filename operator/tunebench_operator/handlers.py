@@ -1,7 +1,7 @@
 """What wakes a run: kopf's watches and a sweep. Handlers hold no logic; steps decide everything.
 
-Events only (`on.event`) and indexes: change handlers would write three times per object and keep a
-second copy of its spec. kopf never lists anew, so a sweep does, and looks at what the indexes miss.
+Events only (`on.event`): change handlers would write three times per object and keep a second copy
+of its spec. kopf never lists anew, so a sweep does, and looks at what the watches have missed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,17 +24,17 @@ from tunebench_operator.cluster import CHILD_KINDS, Cluster
 from tunebench_operator.errors import ClusterError
 from tunebench_operator.health import Health
 from tunebench_operator.installation import Installation
+from tunebench_operator.known import Key, Known, find_key, find_owner
 from tunebench_operator.metrics import Metrics
 from tunebench_operator.reconcile import reconcile, tell_unforeseen
-from tunebench_operator.trimming import pack, trim_child, trim_run, unpack
 from tunebench_operator.worklist import Worklist
 
 logger = logging.getLogger(__name__)
 
 _VERSION = "v1alpha1"
 _WORKERS = 8
+_LIST_AGAIN_SECONDS = 2.0
 
-Key = tuple[str, str]
 # By UID of an object that was listed in another version: the version that the watches told, if any.
 Gap = dict[str, str | None]
 
@@ -58,9 +58,7 @@ class Operator:
         self._cluster = cluster
         self._installation = installation
         self._namespace = namespace
-        # Runs that are being deleted.
-        self._departing: set[Key] = set()
-        self._indexes: Mapping[str, Any] = {}
+        self.known = Known()
         self.health = Health(longest_silence=4 * sweep_seconds)
         # Of the last sweep: what the watches had not told, and what was listed instead.
         self._gap: Gap = {}
@@ -72,29 +70,39 @@ class Operator:
         registry = kopf.OperatorRegistry()
         run = (API_GROUP, _VERSION, PLURAL)
         kopf.on.event(*run, id="run", registry=registry)(self._on_run)
-        kopf.index(*run, id="runs", registry=registry)(self._index_run)
         mine: dict[str, Any] = {
             names.MANAGED_BY_LABEL: names.MANAGED_BY,
             names.RUN_LABEL: kopf.PRESENT,
         }
         for plural, (api_version, kind) in CHILD_KINDS.items():
             group, _, version = api_version.rpartition("/")
+            handler = self._build_child_handler(api_version, kind)
             resource = (group, version, plural)
-            index = _build_child_index(api_version, kind)
-            kopf.index(*resource, id=plural, labels=mine, registry=registry)(index)
-            kopf.on.event(*resource, id="child", labels=mine, registry=registry)(self._on_child)
-        kopf.on.startup(id="indexes", registry=registry)(self._remember_indexes)
+            kopf.on.event(*resource, id="child", labels=mine, registry=registry)(handler)
         return registry
 
     async def run_forever(self) -> None:
         """Drive the runs until cancelled."""
+        await self.health.ready.wait()
+        # A step that knew only some of a run's children would start the others again.
+        await self._fill()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._worklist.work(_WORKERS))
             group.create_task(self._sweep_forever())
 
-    async def _remember_indexes(self, **kwargs: Any) -> None:
-        """Keep kopf's live views."""
-        self._indexes = {each: kwargs[each] for each in ("runs", *CHILD_KINDS)}
+    async def _fill(self) -> None:
+        """List everything before the first step, however long the API server takes to answer."""
+        while True:
+            try:
+                runs = await self._cluster.list_runs(self._namespace)
+                children = await self._cluster.list_children(self._namespace)
+                break
+            except ClusterError as error:
+                logger.warning("the first listing failed: %s", error)
+                await asyncio.sleep(_LIST_AGAIN_SECONDS)
+        self.known.fill(runs, children)
+        for key in self.known.list_keys():
+            self._worklist.wake(key)
 
     async def _on_run(
         self, event: Any, body: kopf.Body, namespace: str | None, name: str, **_: Any
@@ -102,25 +110,27 @@ class Operator:
         self._metrics.note_event()
         key = (namespace or "", name)
         if event["type"] == "DELETED":
-            self._departing.discard(key)
+            self.known.drop_run(key)
             self._worklist.forget(key)
         else:
+            self.known.put_run(dict(body))
             self._worklist.wake(key, first=not body.get("status"))
 
-    async def _on_child(self, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        self._metrics.note_event()
-        self._worklist.wake((namespace or "", labels[names.RUN_LABEL]))
+    def _build_child_handler(self, api_version: str, kind: str) -> Any:
+        async def on_child(event: Any, body: kopf.Body, **_: Any) -> None:
+            self._metrics.note_event()
+            # Entries of a list do not say what they are.
+            child = {**body, "apiVersion": api_version, "kind": kind}
+            (self.known.drop_child if event["type"] == "DELETED" else self.known.put_child)(child)
+            self._worklist.wake_soon(find_owner(child))
 
-    async def _index_run(self, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> Any:
-        if body["metadata"].get("deletionTimestamp"):
-            self._departing.add((namespace or "", name))
-        return {(namespace or "", name): pack(trim_run(body))}
+        return on_child
 
     async def _step(self, key: Hashable) -> datetime | None:
         assert isinstance(key, tuple)  # noqa: S101 - nobody else wakes
         listed = self._listed.pop(key, None)
-        body = next(self._bodies_of(key), None)
-        body, children = listed or (body, list(self._children_of(key)))
+        body = next(self.known.find_runs(key), None)
+        body, children = listed or (body, list(self.known.find_children(key)))
         if body is None:
             return None
         others = self._others_of(key)
@@ -135,22 +145,15 @@ class Operator:
         return step.wake_at
 
     def _list_runs(self) -> Iterator[Manifest]:
-        for key in list(self._indexes.get("runs", ())):
-            yield from self._bodies_of(key)
-
-    def _bodies_of(self, key: Key) -> Iterator[Manifest]:
-        yield from map(unpack, self._indexes["runs"].get(key, ()))
+        for key in self.known.list_keys():
+            yield from self.known.find_runs(key)
 
     def _others_of(self, key: Key) -> Iterator[Manifest]:
         """Yield the other runs of a run that is being deleted; of any other, those that are."""
-        runs = self._indexes["runs"]
-        for other in runs if key in self._departing else self._departing:
+        departing = self.known.departing
+        for other in self.known.list_keys() if key in departing else list(departing):
             if other != key:
-                yield from self._bodies_of(other)
-
-    def _children_of(self, key: Key) -> Iterator[Manifest]:
-        for plural in CHILD_KINDS:
-            yield from map(unpack, self._indexes[plural].get(key, ()))
+                yield from self.known.find_runs(other)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -171,14 +174,15 @@ class Operator:
         runs = await self._cluster.list_runs(self._namespace)
         children: dict[Key, list[Manifest]] = {}
         for each in await self._cluster.list_children(self._namespace):
-            run = each["metadata"].get("labels", {}).get(names.RUN_LABEL, "")
-            children.setdefault((each["metadata"]["namespace"], run), []).append(each)
-        listed = {(body["metadata"]["namespace"], body["metadata"]["name"]): body for body in runs}
+            children.setdefault(find_owner(each), []).append(each)
+        listed = {find_key(body): body for body in runs}
+        everything = (*runs, *(each for mine in children.values() for each in mine))
+        self.known.drop_unconfirmed({each["metadata"]["uid"] for each in everything})
         gap: Gap = {}
         unseen = 0
-        for key in {*self._indexes["runs"], *listed}:
+        for key in {*self.known.list_keys(), *listed}:
             body, mine = listed.get(key), children.get(key, [])
-            known = [*self._bodies_of(key), *self._children_of(key)]
+            known = [*self.known.find_runs(key), *self.known.find_children(key)]
             found = find_gap(known, [body, *mine] if body else [])
             if found:
                 unseen += 1
@@ -199,6 +203,7 @@ def build_settings(namespace: str | None) -> kopf.OperatorSettings:
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30
     settings.process.ultimate_exiting_timeout = 30
+    settings.persistence.diffbase_storage = _NothingKept()
     selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
     for plural, (api_version, _) in CHILD_KINDS.items():
         group = api_version.rpartition("/")[0]
@@ -207,14 +212,18 @@ def build_settings(namespace: str | None) -> kopf.OperatorSettings:
     return settings
 
 
-def _build_child_index(api_version: str, kind: str) -> Any:
-    async def index(
-        body: kopf.Body, namespace: str | None, labels: Mapping[str, str], **_: Any
-    ) -> Any:
-        found = trim_child({**body, "apiVersion": api_version, "kind": kind})
-        return {(namespace or "", labels[names.RUN_LABEL]): pack(found)}
+class _NothingKept(kopf.DiffBaseStorage):
+    """Spares copies of each object at each event, for differences that nobody asks for."""
 
-    return index
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Return that nothing matters."""
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> None:
+        """Return that nothing was kept."""
+
+    def store(self, **_: Any) -> None:
+        """Keep nothing."""
 
 
 def find_gap(known: Sequence[Manifest], listed: Sequence[Manifest]) -> Gap:

@@ -23,6 +23,9 @@ LONGEST_DELAY_SECONDS = 300.0
 CALM_SECONDS = 0.5
 LONGEST_HOLD_SECONDS = 5.0
 
+# What comes in bursts, such as a run's children, is looked at once.
+SETTLE_SECONDS = 0.1
+
 # Carries out one step of a key; returns when to look again if nothing happens.
 StepFunction = Callable[[Hashable], Awaitable[datetime | None]]
 
@@ -42,6 +45,7 @@ class Worklist:
         self._again: set[Hashable] = set()
         self._failures: dict[Hashable, int] = {}
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
+        self._settling: dict[Hashable, asyncio.TimerHandle] = {}
 
     def wake(self, key: Hashable, *, first: bool = False) -> None:
         """Look at a key as soon as a worker is free; `first`: before all that are not."""
@@ -53,6 +57,16 @@ class Worklist:
         elif key not in self._waiting:
             self._waiting.add(key)
             (self._first if first else self._ready).put_nowait(key)
+
+    def wake_soon(self, key: Hashable) -> None:
+        """Look at a key in a moment, with all that is told of it until then."""
+        if key not in self._waiting and key not in self._settling:
+            loop = asyncio.get_running_loop()
+            self._settling[key] = loop.call_later(SETTLE_SECONDS, self._wake_settled, key)
+
+    def _wake_settled(self, key: Hashable) -> None:
+        del self._settling[key]
+        self.wake(key)
 
     def forget(self, key: Hashable) -> None:
         """Drop what is kept of a key that is gone."""

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from tunebench_operator.worklist import Worklist
+from tunebench_operator.worklist import SETTLE_SECONDS, Worklist
 
 
 @pytest.mark.parametrize("error", [ConnectionError("away"), KeyError("annotations")])
@@ -39,3 +39,26 @@ async def test_a_step_that_fails_stops_no_other_run(
 
     assert steps == ["broken", "fine", "broken"]
     assert any(each.exc_info for each in caplog.records) is isinstance(error, KeyError)
+
+
+async def test_a_burst_is_one_step() -> None:
+    """What wakes a run many times in a moment makes it looked at once, afterwards."""
+    steps: list[Hashable] = []
+
+    async def step(key: Hashable) -> datetime | None:
+        steps.append(key)
+        return None
+
+    worklist = Worklist(step, foreseen=())
+    task = asyncio.create_task(worklist.work(2))
+    for _ in range(10):
+        worklist.wake_soon("run")
+        await asyncio.sleep(0)
+    early = list(steps)
+    await asyncio.sleep(5 * SETTLE_SECONDS)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    assert early == []
+    assert steps == ["run"]
