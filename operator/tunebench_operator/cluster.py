@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -26,9 +26,10 @@ from tunebench_operator.actions import Action, Apply, Delete, End
 from tunebench_operator.builders.metadata import Manifest
 from tunebench_operator.errors import ClusterError, KindMissingError, UserError
 from tunebench_operator.metrics import Metrics
+from tunebench_operator.trimming import trim_child, trim_run
 
 _TIMEOUT_SECONDS = 30
-_PAGE = 500
+_PAGE = 250
 _CONNECTIONS = 32
 _OPERATORS = {"ray.io": "KubeRay", "batch": "the Job controller"}
 _MAX_NOTE = 1024
@@ -106,7 +107,7 @@ class Cluster:
         await asyncio.to_thread(self._apply, body)
 
     async def list_children(self, namespace: str | None) -> list[Manifest]:
-        """List everything that belongs to any run, anew and in pages; kinds not there are none.
+        """List, trimmed, everything that belongs to any run; kinds not there are none.
 
         Raises:
             ClusterError: The API server refused, or did not answer.
@@ -115,18 +116,22 @@ class Cluster:
         found: list[Manifest] = []
         for api_version, kind in CHILD_KINDS.values():
             try:
-                found += await asyncio.to_thread(self._list, api_version, kind, namespace, selector)
+                found += await asyncio.to_thread(
+                    self._list, api_version, kind, namespace, selector, trim=trim_child
+                )
             except KindMissingError:
                 continue
         return found
 
     async def list_runs(self, namespace: str | None) -> list[Manifest]:
-        """List all runs anew.
+        """List all runs, trimmed.
 
         Raises:
             ClusterError: The API server refused, or did not answer.
         """
-        return await asyncio.to_thread(self._list, API_VERSION, KIND, namespace, None)
+        return await asyncio.to_thread(
+            self._list, API_VERSION, KIND, namespace, None, trim=trim_run
+        )
 
     async def post_event(self, run: Metadata, kind: str, reason: str, note: str) -> None:
         """Tell `kubectl describe` what happened.
@@ -215,29 +220,35 @@ class Cluster:
                 _request_timeout=_TIMEOUT_SECONDS,
             )
 
-    def _list(
+    def _list(  # noqa: PLR0913 - what a listing is asked for
         self,
         api_version: str,
         kind: str,
         namespace: str | None,
         labels: str | None,
         fields: str | None = None,
+        *,
+        trim: Callable[[Manifest], Manifest] = dict,
     ) -> list[Manifest]:
         items: list[Manifest] = []
         with self._translated("list", api_version, kind, namespace or "all namespaces") as found:
             following: str | None = None
             while True:
-                page = found.get(
+                answer = found.get(
                     namespace=namespace,
                     label_selector=labels,
                     field_selector=fields,
                     limit=_PAGE,
                     _continue=following,
+                    serialize=False,
                     _request_timeout=_TIMEOUT_SECONDS,
-                ).to_dict()
+                )
+                # Page by page, and small, because thousands of whole objects take half a gigabyte.
+                page = json.loads(answer.data)
                 # Entries of a list do not say what they are.
                 items += [
-                    {"apiVersion": api_version, "kind": kind, **each} for each in page["items"]
+                    trim({"apiVersion": api_version, "kind": kind, **each})
+                    for each in page["items"]
                 ]
                 following = page["metadata"].get("continue")
                 if not following:
