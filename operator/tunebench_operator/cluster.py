@@ -29,7 +29,7 @@ from tunebench_operator.metrics import Metrics
 from tunebench_operator.trimming import trim_child, trim_run
 
 _TIMEOUT_SECONDS = 30
-_PAGE = 250
+_PAGE = 100
 _CONNECTIONS = 32
 _OPERATORS = {"ray.io": "KubeRay", "batch": "the Job controller"}
 _MAX_NOTE = 1024

@@ -200,7 +200,9 @@ def build_settings(namespace: str | None) -> kopf.OperatorSettings:
     """Build kopf's settings: nothing of ours is written by kopf."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    settings.watching.chunk_size = 500
+    # Ten thousand objects come at once when the operator starts; each keeps a task for so long.
+    settings.queueing.idle_timeout = 0.2
+    settings.watching.chunk_size = 100
     settings.networking.request_timeout = 30
     settings.process.ultimate_exiting_timeout = 30
     settings.persistence.diffbase_storage = _NothingKept()
