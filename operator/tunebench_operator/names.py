@@ -10,7 +10,16 @@ from tunebench_api.crd import SUMMARY_CONDITION
 from tunebench_api.v1alpha1 import API_GROUP
 
 SUCCEEDED = SUMMARY_CONDITION
-CONDITION_TYPES = (SUCCEEDED, "DataReady", "BaselineReady", "Trained", "Generated", "Judged")
+CONTAMINATED = "Contaminated"
+CONDITION_TYPES = (
+    SUCCEEDED,
+    "DataReady",
+    CONTAMINATED,
+    "BaselineReady",
+    "Trained",
+    "Generated",
+    "Judged",
+)
 
 FIELD_MANAGER = "tunebench-operator"
 FINALIZER = f"{API_GROUP}/stop"

@@ -32,6 +32,11 @@ CONTAINER_NOT_STARTED = "ContainerNotStarted"
 PODS_REFUSED = "PodsRefused"
 NOT_ADMITTED = "NotAdmitted"
 
+# Whether training was kept apart from the evaluation.
+CHECKED = "Checked"
+NOT_CHECKED = "NotChecked"
+CONTAMINATED = "Contaminated"
+
 # What happens to a run that is deleted.
 DELETING = "Deleting"
 ARTEFACTS_DELETED = "ArtefactsDeleted"

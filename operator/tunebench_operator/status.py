@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from tunebench_api.contamination import SUMMARY_KEY, Contamination
 from tunebench_api.contract import Progress, StageKind
 from tunebench_api.v1alpha1 import (
     BenchmarkRun,
@@ -210,6 +211,7 @@ def _conditions(decisions: Decisions) -> tuple[Condition, ...]:
         _stage_condition(kind, [states[node.key] for node in nodes if node])
         for kind, nodes in by_stage.items()
     ]
+    drafts.append(_contamination_condition(states[graph.data.key]))
     return tuple(_date(draft, decisions) for draft in drafts)
 
 
@@ -229,6 +231,23 @@ def _stage_condition(kind: str, states: list[StageState]) -> Condition:
     running = any(state.state is State.RUNNING for state in states)
     reason = reasons.RUNNING if running else reasons.PENDING
     return Condition(type=kind, status=ConditionStatus.UNKNOWN, reason=reason, message=counts)
+
+
+def _contamination_condition(data: StageState) -> Condition:
+    """Say whether training holds what the evaluation asks, and what was compared to know it."""
+    status, reason = ConditionStatus.UNKNOWN, data.reason
+    message = "the data stage has not compared the two sets yet"
+    if data.state is State.FAILED and data.reason == reasons.CONTAMINATED:
+        status, message = ConditionStatus.TRUE, data.message
+    elif data.state is State.SUCCEEDED:
+        facts = data.result.summary.get(SUMMARY_KEY) if data.result else None
+        reason, message = reasons.NOT_CHECKED, "the data was made by a version that did not say"
+        if facts:
+            status, reason = ConditionStatus.FALSE, reasons.CHECKED
+            message = Contamination.model_validate(facts).describe()
+    return Condition(
+        type=names.CONTAMINATED, status=status, reason=reason, message=message[:MAX_MESSAGE]
+    )
 
 
 def _summary_condition(decisions: Decisions) -> Condition:

@@ -33,6 +33,7 @@ def render_markdown(results: Results) -> str:
         _render_validity(results),
         _render_controls(results),
         _render_failed(results),
+        _render_contamination(results),
         _render_list("Warnings", [warned.message for warned in results.warnings]),
         _render_list("What to keep in mind", results.notes),
     )
@@ -310,6 +311,15 @@ def _render_failed(results: Results) -> Iterator[str]:
         "lll",
         [[_escape(row.name), _escape(row.reason), _escape(row.message)] for row in results.failed],
     )
+
+
+def _render_contamination(results: Results) -> Iterator[str]:
+    yield "## Training and evaluation"
+    yield ""
+    if results.contamination:
+        yield f"{results.contamination.describe()}."
+    else:
+        yield "Nothing says whether training was kept apart from these pull requests."
 
 
 def _render_list(title: str, entries: Sequence[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tunebench_api.contamination import Contamination
 from tunebench_api.contract import ScoreConfig, VariantKind
 from tunebench_api.v1alpha1 import Interval, JudgeStatus, LeaderboardRow, Tool, ToolRate
 from tunebench_jobs.records import Completion, Task
@@ -57,6 +58,7 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
     prompts: Mapping[str, str],
     versions: Mapping[str, str],
     shortfalls: Sequence[str] = (),
+    contamination: Contamination | None = None,
 ) -> Results:
     """Build everything that is reported; pure."""
     rows = build_variant_results(config, tasks, variants)
@@ -84,6 +86,7 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
             *build_warnings(config, shown, rows, agreement),
         ),
         notes=tuple(build_notes(config, tasks, judges)),
+        contamination=contamination,
         inputs=inputs,
         prompts=prompts,
         versions=versions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tunebench_api.contamination import Contamination
 from tunebench_api.contract import FailedModel, VariantKind
 from tunebench_api.v1alpha1 import Control, JudgingSpec, Tool, Wire
 
@@ -160,6 +161,8 @@ class Results(Wire):
     failed: tuple[FailedModel, ...]
     warnings: tuple[Warned, ...]
     notes: tuple[str, ...]
+    # Absent: the data was made by a version that did not say.
+    contamination: Contamination | None = None
     # SHA-256 by artefact, relative to the store.
     inputs: Mapping[str, str]
     prompts: Mapping[str, str]

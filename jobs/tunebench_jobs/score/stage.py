@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from tunebench_api.contamination import SUMMARY_KEY, Contamination
 from tunebench_api.contract import RESULT_FILE, ScoreConfig, ScoredVariant, VariantKind
 from tunebench_api.v1alpha1 import Control
 from tunebench_jobs.context import Outcome, StageContext
@@ -48,6 +49,7 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
         prompts=load_prompts(config, context),
         versions=list_versions(),
         shortfalls=load_shortfalls(config, context),
+        contamination=load_contamination(config, context),
     )
     text = results.model_dump_json(by_alias=True, indent=1)
     save_text(context.output / RESULTS_FILE, text + "\n")
@@ -142,6 +144,13 @@ def load_shortfalls(config: ScoreConfig, context: StageContext) -> list[str]:
     """Return what the data stage warned of."""
     result = load_result(context.path(config.data))
     return [str(each) for each in result.summary.get("warnings", ())] if result else []
+
+
+def load_contamination(config: ScoreConfig, context: StageContext) -> Contamination | None:
+    """Return how the data stage kept training apart from the evaluation, if it says so."""
+    result = load_result(context.path(config.data))
+    facts = result.summary.get(SUMMARY_KEY) if result else None
+    return Contamination.model_validate(facts) if facts else None
 
 
 def list_versions() -> dict[str, str]:

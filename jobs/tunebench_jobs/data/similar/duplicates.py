@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import rensa
 
-from tunebench_jobs.data.similar.match import Match, MatchKind
+from tunebench_api.contamination import MatchKind
+from tunebench_jobs.data.similar.match import Match
 from tunebench_jobs.data.similar.signature import (
     MINHASH_SLOTS,
     Hashes,

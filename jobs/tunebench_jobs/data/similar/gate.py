@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from tunebench_api.contamination import MatchKind
 from tunebench_jobs.data.similar.duplicates import DuplicateIndex
-from tunebench_jobs.data.similar.match import Match, MatchKind
+from tunebench_jobs.data.similar.match import Match
 from tunebench_jobs.data.similar.signature import Hashes, Signature
 
 # Llama 2 (section A.6) calls what overlaps by less than a fifth clean.

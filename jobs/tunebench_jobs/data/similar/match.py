@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
+from tunebench_api.contamination import MatchKind
 
-class MatchKind(StrEnum):
-    """What two pull requests share, the strictest first."""
-
-    SAME_ID = "SameId"
-    # The same lines in the same files; context, line numbers and spaces aside.
-    SAME_PATCH = "SamePatch"
-    # The names of the files aside, too.
-    NORMALISED_PATCH = "NormalisedPatch"
-    # Most runs of five words.
-    NEAR_DUPLICATE = "NearDuplicate"
-    # A fifth of the evaluation's runs of 13 words.
-    WORD_RUNS = "WordRuns"
+_TO_THE_WORD = frozenset({MatchKind.SAME_ID, MatchKind.SAME_PATCH, MatchKind.NORMALISED_PATCH})
 
 
 @dataclass(frozen=True)
 class Match:
-    """`key` names what was found; `similarity` is 1 for what is the same."""
+    """`key` names what was found; `similarity` is 1 for what is the same to the word."""
 
     key: str
     kind: MatchKind
     similarity: float = 1.0
 
     @property
+    def is_exact(self) -> bool:
+        """Whether it is the same change to the word."""
+        return self.kind in _TO_THE_WORD
+
+    @property
     def detail(self) -> str:
-        """What a dropped row says of it."""
-        likeness = "" if self.similarity == 1 else f" {self.similarity:.2f}"
-        return f"of {self.key} ({self.kind}{likeness})"
+        """What a dropped row says of it, such as `of acme/shop#1 (NearDuplicate, 0.91)`."""
+        return f"of {self.key} ({self.kind}{'' if self.is_exact else f', {self.similarity:.2f}'})"
