@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tunebench_api.contamination import Contamination, MatchKind
 from tunebench_api.contract import FailedModel, ScoreConfig, ScoredVariant, VariantKind
 from tunebench_api.v1alpha1 import (
     BaselineSpec,
@@ -31,6 +32,10 @@ ANSWERS = {
 LLM = JudgeSpec(name="llm", model="acme/judge-2024-05-13", family="Acme")
 OTHER = JudgeSpec(name="other", model="vendor/judge-2024-06-01", family="vendor")
 REFERENCE = JudgeSpec(name="reference", model="tunebench/reference")
+
+CLEAN = Contamination(
+    checked=tuple(MatchKind), removed={"NearDuplicate": 3, "WordRuns": 14}, train=25_000, eval=24
+)
 
 Rule = Callable[[int, Task, str, Order], Winner | None]
 
@@ -105,6 +110,7 @@ def score(  # noqa: PLR0913 - most tests need few of them
     failed: tuple[FailedModel, ...] = (),
     unreadable_baseline: bool = False,
     shortfalls: Sequence[str] = (),
+    contamination: Contamination | None = None,
 ) -> Results:
     """Score with few resamples."""
     config = ScoreConfig(
@@ -136,6 +142,7 @@ def score(  # noqa: PLR0913 - most tests need few of them
         prompts={},
         versions={},
         shortfalls=shortfalls,
+        contamination=contamination,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from make_scores import (
+    CLEAN,
     LLM,
     OTHER,
     REFERENCE,
@@ -20,6 +21,7 @@ from make_scores import (
     score,
 )
 
+from tunebench_api.contamination import Contamination
 from tunebench_api.contract import FailedModel, VariantKind
 from tunebench_api.v1alpha1 import (
     Control,
@@ -279,6 +281,24 @@ def test_what_the_data_stage_warned_of_is_in_the_report() -> None:
     assert "- `perTool` asks for 100, got 2" in render_markdown(results)
 
 
+@pytest.mark.parametrize(
+    ("contamination", "words"),
+    [
+        pytest.param(CLEAN, "25,000 training pull requests were compared with 24", id="checked"),
+        pytest.param(None, "Nothing says whether training was kept apart", id="unknown"),
+    ],
+)
+def test_the_report_says_how_training_was_kept_apart(
+    contamination: Contamination | None, words: str
+) -> None:
+    """A reader learns what was compared, and that nothing is known of older data."""
+    tasks = make_tasks(2)
+    variant = make_variant("m", tasks, [LLM], always(Winner.TIE))
+    results = score(tasks, [LLM], variant, contamination=contamination)
+
+    assert words in render_markdown(results)
+
+
 def test_controls_never_win_the_table() -> None:
     """Controls stand last, and are not the best."""
     tasks = make_tasks(8)
@@ -363,7 +383,14 @@ def make_golden_results() -> Results:
         make_variant("self-control", tasks, judges, always(Winner.TIE), control=Control.SELF),
     )  # fmt: skip
     failed = FailedModel(name="odd", reason="OutOfMemory", message="no GPU is large enough")
-    return score(tasks, judges, *variants, teacher_family="acme", failed=(failed,))
+    return score(
+        tasks,
+        judges,
+        *variants,
+        teacher_family="acme",
+        failed=(failed,),
+        contamination=CLEAN,
+    )
 
 
 def test_golden_leaderboard() -> None:

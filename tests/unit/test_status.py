@@ -11,6 +11,7 @@ from memory_cluster import START, MemoryCluster, make_cluster_run, stage_of
 
 from tunebench_api.contract import Progress, ResultState, StageKind, StageResult
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
+from tunebench_operator.names import CONDITION_TYPES
 from tunebench_operator.observed import Attempt, Observed
 from tunebench_operator.plan import plan
 from tunebench_operator.status_size import MAX_BYTES, count_bytes
@@ -49,7 +50,12 @@ def make_score(models: int, message: str) -> StageResult:
     )
 
 
-def finish(run: BenchmarkRun, message: str, score: StageResult | None = None) -> BenchmarkRunStatus:
+def finish(
+    run: BenchmarkRun,
+    message: str,
+    score: StageResult | None = None,
+    data: StageResult | None = None,
+) -> BenchmarkRunStatus:
     """Return the status of a run of which all stages have ended with the same message."""
     attempts: dict[tuple[str, str], tuple[Attempt, ...]] = {}
     for _ in range(40):
@@ -60,6 +66,8 @@ def finish(run: BenchmarkRun, message: str, score: StageResult | None = None) ->
             ended = StageResult(state=ResultState.SUCCEEDED, reason="Succeeded", message=message)
             if child.kind is StageKind.SCORE:
                 ended = score or make_score(len(run.spec.models), message)
+            if child.kind is StageKind.DATA:
+                ended = data or ended
             attempt = Attempt(1, Progress(message=message), ended)
             if child.kind is StageKind.SERVE:
                 attempt = Attempt(1, Progress(endpoint="http://server"))
@@ -115,6 +123,72 @@ def test_judges_agreement_and_cost_are_summed_up() -> None:
 
     assert summary.agreement == "81.2"
     assert summary.cost_usd == "≥ 12.75"
+
+
+def make_data(state: ResultState, reason: str, **summary: Any) -> StageResult:
+    """Return the result of a data stage."""
+    return StageResult(state=state, reason=reason, message="prs.jsonl:1", summary=summary)
+
+
+CLEAN = {
+    "checked": ["SameId", "WordRuns"],
+    "removed": {"WordRuns": 2},
+    "train": 9,
+    "eval": 3,
+    "of_a_newer_version": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "reason", "words"),
+    [
+        pytest.param(
+            make_data(ResultState.SUCCEEDED, "Succeeded", contamination=CLEAN),
+            "False",
+            "Checked",
+            "9 training pull requests were compared with 3 of the evaluation by id and runs of 13 "
+            "words; 2 were left out of training (WordRuns: 2)",
+            id="checked",
+        ),
+        pytest.param(
+            make_data(ResultState.FAILED, "Contaminated"),
+            "True",
+            "Contaminated",
+            "prs.jsonl:1",
+            id="contaminated",
+        ),
+        pytest.param(
+            make_data(ResultState.FAILED, "BrokenRow"),
+            "Unknown",
+            "BrokenRow",
+            "the data stage has not compared the two sets yet",
+            id="failed before",
+        ),
+        pytest.param(
+            make_data(ResultState.SUCCEEDED, "Succeeded"),
+            "Unknown",
+            "NotChecked",
+            "the data was made by a version that did not say",
+            id="data of an older version",
+        ),
+    ],
+)
+def test_users_see_whether_training_was_kept_apart(
+    data: StageResult, status: str, reason: str, words: str
+) -> None:
+    """`kubectl describe` shows the condition with what was compared and what was left out."""
+    conditions = finish(make_run(), "done", data=data).conditions
+    (shown,) = (each for each in conditions if each.type == "Contaminated")
+
+    assert (shown.status, shown.reason, shown.message) == (status, reason, words)
+
+
+def test_conditions_are_there_from_the_first_visit() -> None:
+    """Each is Unknown before anything is known, and the names are those that are documented."""
+    conditions = plan(make_run(), Observed({}), now=START).status.conditions
+
+    assert {each.type for each in conditions} == set(CONDITION_TYPES)
+    assert {each.status for each in conditions} == {"Unknown"}
 
 
 @pytest.mark.parametrize(
