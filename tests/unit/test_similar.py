@@ -64,6 +64,12 @@ SHORT = ["a = 1"]
             id="few words in another file",
         ),
         pytest.param(
+            sign(make_patch(["one two three four five six seven eight"])),
+            sign(make_patch(["one two three four five six seven eight"]), paths=["other.py"]),
+            MatchKind.NORMALISED_PATCH,
+            id="eight words in another file",
+        ),
+        pytest.param(
             sign(make_patch(SHORT)),
             sign(make_patch(["a = 2"])),
             None,

@@ -18,6 +18,8 @@ Hashes = npt.NDArray[np.uint64]
 
 # As in GPT-3 (appendix C) and lm-evaluation-harness.
 RUN_WORDS = 13
+# Fewer are the same in unrelated files by chance, such as `import os`: then names tell them apart.
+NAMED_WORDS = 8
 # As in the near-duplicate search of The Stack.
 SHINGLE_WORDS = 5
 MINHASH_SLOTS = 128
@@ -51,9 +53,9 @@ def build_signature(pr: PullRequest) -> Signature:
     changes = [_list_changes(file) for file in sorted(pr.files, key=lambda file: file.path)]
     added = _hash_words(line[1:] for lines in changes for line in lines if line[0] == "+")
     removed = _hash_words(line[1:] for lines in changes for line in lines if line[0] == "-")
-    is_short = len(added) + len(removed) < RUN_WORDS
-    patch, normalised = _digest_patch(pr, changes, with_names=is_short)
-    if is_short:
+    words = len(added) + len(removed)
+    patch, normalised = _digest_patch(pr, changes, with_names=words < NAMED_WORDS)
+    if words < RUN_WORDS:
         nothing = added[:0]
         return Signature(patch, normalised, nothing, nothing)
     runs = np.unique(np.concatenate([_hash_runs(each, RUN_WORDS) for each in (added, removed)]))
@@ -87,9 +89,9 @@ def _list_changes(file: ChangedFile) -> list[str]:
 def _digest_patch(
     pr: PullRequest, changes: Iterable[Sequence[str]], *, with_names: bool
 ) -> tuple[bytes, bytes]:
-    """Return digests of the patch with the names of its files, and without them.
+    """Return digests of the patch with the paths of its files, and without them.
 
-    Few words are the same in many pull requests by chance, so then the names tell them apart.
+    `with_names` keeps the last part of each path in the second one.
     """
     texts = [_compact(lines) for lines in changes]
     if not any(texts):
