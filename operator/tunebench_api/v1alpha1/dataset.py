@@ -105,7 +105,7 @@ class CleaningSpec(Wire):
     near_duplicates: Share = Field(
         default="0.8",
         description="Two pull requests are near-duplicates from this similarity (Jaccard index of "
-        "their changed lines) on. Absent: 0.8.",
+        "the runs of five words in their changed lines) on. Absent: 0.8.",
     )
     quality: QualitySpec | None = Field(
         default=None, description="LLM judge of training answers. Absent: none is asked."
