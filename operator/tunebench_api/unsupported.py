@@ -18,7 +18,6 @@ from tunebench_api.v1alpha1 import (
     DatasetSpec,
     DeepSpeed,
     EvalSource,
-    Holdout,
     Keep,
     Licenses,
     ModelSpec,
@@ -70,7 +69,6 @@ def _find_in_dataset(dataset: DatasetSpec, backend: Backend) -> Iterator[Problem
     for name, source in (("train", dataset.train), ("eval", dataset.eval)):
         yield from _find_in_source(source, f"spec.dataset.{name}", backend)
     for field, value, supported in (
-        ("eval.holdout", dataset.eval.holdout, (None, Holdout.NEWEST)),
         ("eval.selection", dataset.eval.selection, (Selection.FIRST,)),
         ("answers", dataset.answers, (Answers.ROWS, Answers.HUMAN)),
         ("licenses", dataset.licenses, (Licenses.ANY,)),
