@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tunebench_api.v1alpha1 import JudgeSpec, SecretRef, Tool
+from tunebench_jobs.diffs import Options2024
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.journal import Journal
 from tunebench_jobs.judge.comparisons import Message, build_comparisons, build_judge_digest
@@ -29,7 +30,7 @@ PROMPTS = PromptSet(
     name="test",
     sha256="0",
     licence=None,
-    format="2024",
+    diff=Options2024(),
     templates=(
         PromptTemplate(
             "pr_evaluate_prompt",

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.diffs import Options2024, OptionsHead
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.prompts import (
     PromptSet,
     asks_for_files,
+    build_task,
     build_variables,
     builtin_prompts_dir,
     check_prompt_set,
@@ -39,6 +41,7 @@ HEAD_REVIEW = """
 {{ require_todo_scan }} {{ require_estimate_contribution_time_cost }} {{ num_pr_files }}
 {{ require_score }} {{ require_tests }} {{ answer_str }}{{ question_str }}
 """
+NOTE = "\n...(truncated)"
 HEAD_IMPROVE = "{{ date }} {{ focus_only_on_problems }} {{ num_code_suggestions }}"
 
 
@@ -53,6 +56,13 @@ def write_table(directory: Path, name: str, table: str, **texts: str) -> None:
 def make_set(directory: Path, user: str = "{{ diff|trim }}\n", system: str = "S") -> PromptSet:
     """Write and load a set that has Describe only."""
     write_table(directory, "d.toml", "pr_description_prompt", system=system, user=user)
+    return load_prompt_set(directory)
+
+
+def make_three_tools(directory: Path) -> PromptSet:
+    """Write and load a set that shows each tool the diff and nothing else."""
+    for table in ("pr_description_prompt", "pr_review_prompt", "pr_code_suggestions_prompt"):
+        write_table(directory, f"{table}.toml", table, system="S", user="{{ diff }}")
     return load_prompt_set(directory)
 
 
@@ -214,10 +224,11 @@ def test_bad_templates_fail_when_loaded(tmp_path: Path, user: str, words: list[s
 def test_bad_expressions_fail_as_input(tmp_path: Path, user: str, cause: str) -> None:
     """A template cannot reach Python's internals, and its failures are the user's to correct."""
     prompt_set = make_set(tmp_path, user)
-    variables = build_variables(PR, Tool.DESCRIBE, prompt_set, {})
 
     with pytest.raises(InputError, match=cause):
-        prompt_set.render(Tool.DESCRIBE, variables)
+        prompt_set.render(Tool.DESCRIBE, {"title": "t"})
+    with pytest.raises(InputError, match=cause):
+        build_variables(PR, Tool.DESCRIBE, prompt_set, {})
 
 
 def test_a_tested_variable_may_be_absent(tmp_path: Path) -> None:
@@ -248,6 +259,9 @@ def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("[pr_review_prompt]\nsystem = 'S'\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"`pr_review_prompt\.user` in x\.toml must be a string"):
         load_prompt_set(tmp_path)
+    (tmp_path / "x.toml").write_text("language_extension_map_org = 1\n", encoding="utf-8")
+    with pytest.raises(InputError, match="must be a table of lists of extensions"):
+        load_prompt_set(tmp_path)
 
 
 def test_a_table_in_two_files_is_refused(tmp_path: Path) -> None:
@@ -264,6 +278,11 @@ def test_a_table_in_two_files_is_refused(tmp_path: Path) -> None:
         pytest.param("format = '2030'", "`format`", id="unknown format"),
         pytest.param("format = 'HEAD'", "got 'HEAD'", id="other format than the variables"),
         pytest.param("license = 'MIT'", "`license`", id="unknown key"),
+        pytest.param("[diff]\nmax_tokens = 1", "`diff.max_tokens`", id="unknown setting"),
+        pytest.param(
+            "[diff]\nallow_dynamic_context = true", "layout 2024", id="setting of the other layout"
+        ),
+        pytest.param("[diff]\npatch_extra_lines = -1", "greater than", id="value out of bounds"),
     ],
 )
 def test_metadata_is_checked(tmp_path: Path, text: str, cause: str) -> None:
@@ -296,11 +315,83 @@ def test_values_are_not_templates(tmp_path: Path) -> None:
 
 
 def test_long_texts_are_clipped(tmp_path: Path) -> None:
-    """A long description is cut to nine tenths of about 500 tokens, with a note."""
-    pr = PR.model_copy(update={"description": "x" * 2001})
-    variables = build_variables(pr, Tool.DESCRIBE, make_set(tmp_path), {})
+    """What has over 500 tokens is cut to nine tenths of them, with a note, and named."""
+    pr = PR.model_copy(update={"description": "word " * 600, "commits": ("word " * 600,)})
+    prompt_set = make_three_tools(tmp_path)
+    task = build_task(pr, Tool.REVIEW, prompt_set, {})
 
-    assert variables["description"] == "x" * 1800 + "\n...(truncated)"
+    # The space at the end is a token of its own.
+    assert task.variables["description"] == ("word " * 600)[: int(0.9 * 3000 / 601 * 500)] + NOTE
+    assert str(task.variables["commit_messages_str"]).endswith(NOTE)
+    assert task.clipped == ("description", "commit_messages_str")
+    assert build_task(pr, Tool.REVIEW, prompt_set, {}, hide_human_text=True).clipped == ()
+
+
+def test_short_texts_are_whole(tmp_path: Path) -> None:
+    """Describe strips the description, and that is no cut."""
+    pr = PR.model_copy(update={"description": "  text\n"})
+    tasks = [build_task(pr, tool, make_three_tools(tmp_path), {}) for tool in Tool]
+
+    assert [task.variables["description"] for task in tasks] == ["text", "  text\n", "  text\n"]
+    assert [task.clipped for task in tasks] == [(), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "whole"),
+    [
+        pytest.param("", False, id="PR-Agent's limits"),
+        pytest.param("[diff]\nmax_model_tokens = 0\nmax_context_tokens = 0", True, id="none"),
+    ],
+)
+@pytest.mark.parametrize("tool", Tool)
+def test_the_set_says_how_long_a_prompt_may_be(
+    tmp_path: Path, metadata: str, tool: Tool, *, whole: bool
+) -> None:
+    """Over the limit the diff is cut, and the facts say so."""
+    long = ChangedFile(path="long.py", patch="@@ -1 +1 @@\n" + "+line\n" * 12_000)
+    pr = PR.model_copy(update={"files": (*PR.files, long)})
+    (tmp_path / "promptset.toml").write_text(metadata, encoding="utf-8")
+    task = build_task(pr, tool, make_three_tools(tmp_path), {})
+
+    assert task.diff.is_whole is whole
+    assert ("+line\n" * 12_000 in str(task.variables["diff"])) is (
+        whole and tool is not Tool.IMPROVE
+    )
+
+
+def test_the_builtin_sets_never_cut_a_diff() -> None:
+    """Ours have no limit, show every file, and add nothing to the patches."""
+    expected = Options2024(
+        patch_extra_lines=0, max_model_tokens=0, max_context_tokens=0, select_files=False
+    )
+    found = [load_prompt_set(builtin_prompts_dir() / name).diff for name in ("default", "compact")]
+
+    assert found == [expected, expected]
+
+
+def test_settings_for_diffs_are_read(tmp_path: Path) -> None:
+    """The table `[diff]` has PR-Agent's names, and those of the set's own generation."""
+    (tmp_path / "promptset.toml").write_text(
+        "[diff]\npatch_extra_lines_before = 2\npatch_extension_skip_types = ['.x']",
+        encoding="utf-8",
+    )
+    prompt_set = make_head_set(tmp_path, not_decoupled=True)
+
+    assert prompt_set.diff == OptionsHead(
+        patch_extra_lines_before=2, patch_extension_skip_types=(".x",)
+    )
+
+
+def test_a_table_of_languages_decides_the_order(tmp_path: Path) -> None:
+    """PR-Agent's settings folder says which files are of which language."""
+    (tmp_path / "languages.toml").write_text(
+        "[language_extension_map_org]\nOdd = ['.odd']\n", encoding="utf-8"
+    )
+    files = [ChangedFile(path=f"a.{end}", patch="@@ -1 +1 @@\n+b") for end in ("py", "odd")]
+    pr = PR.model_copy(update={"files": tuple(files), "languages": {"Odd": 1}})
+    diff = str(build_variables(pr, Tool.DESCRIBE, make_set(tmp_path), {})["diff"])
+
+    assert diff.index("a.odd") < diff.index("a.py")
 
 
 def test_human_text_is_hidden() -> None:

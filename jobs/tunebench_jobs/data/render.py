@@ -10,10 +10,26 @@ from tunebench_jobs.answers import parse_answer
 from tunebench_jobs.data.drops import DETAIL_CHARACTERS, DroppedRow, RowDrop
 from tunebench_jobs.data.human import build_human_answer
 from tunebench_jobs.data.load import Row
+from tunebench_jobs.diffs import DiffFacts
 from tunebench_jobs.prompt_source import ConfiguredPrompts
-from tunebench_jobs.prompts import Messages, asks_for_files, build_variables
+from tunebench_jobs.prompts import Messages, asks_for_files, build_task
 from tunebench_jobs.records import Task, TrainExample
 from tunebench_jobs.rows import PullRequest
+
+
+@dataclass(frozen=True)
+class RenderedTask:
+    """A prompt, and what it does not show of the pull request.
+
+    Attributes:
+        messages: What a model is asked.
+        diff: What was taken away from the diff.
+        clipped: Variables that were cut: description, commit_messages_str.
+    """
+
+    messages: Messages
+    diff: DiffFacts
+    clipped: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -36,11 +52,16 @@ class Renderer:
 
     def render(self, pr: PullRequest, tool: Tool) -> Messages:
         """Render the prompt of one pull request for one tool."""
+        return self.render_task(pr, tool).messages
+
+    def render_task(self, pr: PullRequest, tool: Tool) -> RenderedTask:
+        """Render a prompt, and say what it does not show of the pull request."""
         prompts = self.prompts
-        variables = build_variables(
+        task = build_task(
             pr, tool, prompts.prompt_set, prompts.overrides, hide_human_text=self._human
         )
-        return prompts.prompt_set.render(tool, variables)
+        messages = prompts.prompt_set.render(tool, task.variables)
+        return RenderedTask(messages, task.diff, task.clipped)
 
     def find_answer(self, row: Row, tool: Tool, dataset: str) -> str | DroppedRow:
         """Return the valid answer of a row, or why there is none."""

@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, TemplateError, TemplateSyntaxError, nodes
 from jinja2.meta import find_undeclared_variables
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 import tunebench_jobs
 from tunebench_api.v1alpha1 import Tool
-from tunebench_jobs.diffs import PromptFormat
+from tunebench_jobs.diffs import LANGUAGE_EXTENSIONS, Extensions
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.prompts.metadata import (
+    LANGUAGES_TABLE,
+    METADATA_FILE,
+    load_metadata,
+    load_toml,
+    parse_languages,
+)
 from tunebench_jobs.prompts.prompt_set import (
     EVALUATE_TABLE,
     NOT_DECOUPLED_TABLE,
@@ -29,8 +34,6 @@ from tunebench_jobs.prompts.prompt_set import (
 )
 from tunebench_jobs.prompts.variables import known_variables
 
-METADATA_FILE = "promptset.toml"
-
 _KEYS = {
     **dict.fromkeys((*TABLES.values(), NOT_DECOUPLED_TABLE), ("system", "user")),
     EVALUATE_TABLE: ("prompt",),
@@ -41,16 +44,6 @@ _KNOWN = {
     EVALUATE_TABLE: frozenset({"pr_task", "pr_response1", "pr_response2"}),
 }
 _ONLY_HEAD = frozenset().union(*(known_variables(tool, only_head=True) for tool in Tool))
-
-
-class _Metadata(BaseModel):
-    """What `promptset.toml` may say."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    name: str | None = None
-    licence: str | None = None
-    format: PromptFormat | None = None
 
 
 def builtin_prompts_dir(directory: Path | None = None) -> Path:
@@ -92,17 +85,23 @@ def load_prompt_set(directory: Path, *, extra_variables: Collection[str] = ()) -
             f"a prompt set must be a folder of TOML files, got {directory}", reason=REASON
         )
     templates: dict[tuple[str, str], PromptTemplate] = {}
+    extensions: Extensions = LANGUAGE_EXTENSIONS
     for path in _prompt_files(directory):
-        for template in _load_templates(path, str(path.relative_to(directory)), extra_variables):
+        shown = str(path.relative_to(directory))
+        document = load_toml(path, shown)
+        for template in _parse_templates(document, shown, extra_variables):
             _refuse_double(templates.get((template.table, template.key)), template)
             templates[template.table, template.key] = template
+        if LANGUAGES_TABLE in document:
+            extensions = parse_languages(document[LANGUAGES_TABLE], shown)
     if not templates:
         tables = ", ".join(f"[{table}]" for table in _KEYS)
         raise InputError(
             f"a prompt set must have one of the tables {tables}, got none below {directory}",
             reason=REASON,
         )
-    return _build_prompt_set(directory, tuple(templates[place] for place in sorted(templates)))
+    ordered = tuple(templates[place] for place in sorted(templates))
+    return _build_prompt_set(directory, ordered, extensions)
 
 
 def _prompt_files(directory: Path) -> list[Path]:
@@ -115,54 +114,27 @@ def _prompt_files(directory: Path) -> list[Path]:
     ]
 
 
-def _build_prompt_set(directory: Path, templates: tuple[PromptTemplate, ...]) -> PromptSet:
-    metadata = _load_metadata(directory / METADATA_FILE)
+def _build_prompt_set(
+    directory: Path,
+    templates: tuple[PromptTemplate, ...],
+    extensions: Extensions,
+) -> PromptSet:
+    metadata = load_metadata(directory / METADATA_FILE)
     texts = [[template.table, template.key, template.text] for template in templates]
     used = frozenset().union(*(template.variables for template in templates))
-    detected: PromptFormat = "HEAD" if used & _ONLY_HEAD else "2024"
-    if metadata.format not in (None, detected):
-        raise InputError(
-            f"`format` in {METADATA_FILE} must be the one that the templates use, {detected!r}, "
-            f"got {metadata.format!r}",
-            reason=REASON,
-        )
     return PromptSet(
         name=metadata.name or directory.resolve().name,
         sha256=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
         licence=metadata.licence,
-        format=detected,
+        diff=metadata.build_options("HEAD" if used & _ONLY_HEAD else "2024"),
         templates=templates,
+        extensions=extensions,
     )
 
 
-def _load_toml(path: Path, shown: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(
-            f"{shown} must be a readable TOML file in UTF-8, got: {error}", reason=REASON
-        ) from error
-
-
-def _load_metadata(path: Path) -> _Metadata:
-    if not path.is_file():
-        return _Metadata()
-    try:
-        return _Metadata.model_validate(_load_toml(path, METADATA_FILE))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"`{field}` in {METADATA_FILE} must be one of name, licence and format "
-            f"('2024' or 'HEAD'), got: {first['msg']}",
-            reason=REASON,
-        ) from error
-
-
-def _load_templates(
-    path: Path, shown: str, extra_variables: Collection[str]
+def _parse_templates(
+    document: Mapping[str, Any], shown: str, extra_variables: Collection[str]
 ) -> Iterator[PromptTemplate]:
-    document = _load_toml(path, shown)
     for table, keys in _KEYS.items():
         if table not in document:
             continue

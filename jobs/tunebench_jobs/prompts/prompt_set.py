@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tunebench_api.v1alpha1 import Tool
-from tunebench_jobs.diffs import PromptFormat
+from tunebench_jobs.diffs import LANGUAGE_EXTENSIONS, DiffOptions, Extensions, PromptFormat
 from tunebench_jobs.errors import InputError
 
 REASON = "InvalidPromptSet"
@@ -91,8 +91,16 @@ class PromptSet:
     name: str
     sha256: str
     licence: str | None
-    format: PromptFormat
+    # Whose layout and variables, with that generation's settings for diffs.
+    diff: DiffOptions
     templates: tuple[PromptTemplate, ...]
+    # The extensions of each language, for the order of files in a diff.
+    extensions: Extensions = field(default_factory=lambda: LANGUAGE_EXTENSIONS, repr=False)
+
+    @property
+    def format(self) -> PromptFormat:
+        """Whose layout and variables the set has."""
+        return self.diff.style
 
     @property
     def tools(self) -> tuple[Tool, ...]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from tunebench_api.v1alpha1 import Tool
-from tunebench_jobs.diffs import build_diff, strip_line_numbers
+from tunebench_jobs.diffs import DiffFacts, clip_text, find_encoding, select_files
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.prompts.prompt_set import REASON, PromptSet
+from tunebench_jobs.prompts.tool_diffs import build_tool_diffs
 from tunebench_jobs.rows import PullRequest
 
 Value = str | int | bool
 
 # HEAD tells the model today's date; a fixed day keeps prompts, and so their hashes, reproducible.
 FROZEN_DATE = "2026-01-01"
-
-# PR-Agent clips to 500 tokens. Without its tokenizer a token counts as 4 characters, and like
-# there a clipped text keeps nine tenths of the limit.
-_CLIP_ABOVE = 500 * 4
-_CLIP_TO = 500 * 4 * 9 // 10
 
 # HEAD asks for a summary of each file while the list of files is this short.
 _MAX_SUMMARISED_FILES = 6
@@ -86,6 +84,21 @@ _DEFAULTS_HEAD: Mapping[Tool, Mapping[str, Value]] = {
 }
 
 
+@dataclass(frozen=True)
+class TaskVariables:
+    """The variables of one task, and what they do not show of the pull request.
+
+    Attributes:
+        variables: Every name that templates may ask for.
+        diff: What the diff does not show.
+        clipped: The other variables that were cut: description, commit_messages_str.
+    """
+
+    variables: dict[str, Value]
+    diff: DiffFacts
+    clipped: tuple[str, ...] = ()
+
+
 def known_variables(tool: Tool, *, only_head: bool = False) -> frozenset[str]:
     """Return every name that `build_variables` defines; with `only_head`, those new since 2024."""
     head = frozenset(_DEFAULTS_HEAD[tool])
@@ -114,19 +127,31 @@ def build_variables(
             either, so Describe does not ask for them unless an override says so.
 
     Raises:
-        InputError: An override names nothing that the templates read, or has the wrong type.
+        InputError: An override names nothing that the templates read, or has the wrong type; or the
+            prompt must be counted and does not render.
     """
+    return build_task(pr, tool, prompt_set, overrides, hide_human_text=hide_human_text).variables
+
+
+def build_task(
+    pr: PullRequest,
+    tool: Tool,
+    prompt_set: PromptSet,
+    overrides: Mapping[str, Value],
+    *,
+    hide_human_text: bool = False,
+) -> TaskVariables:
+    """Build the variables of one task like `build_variables`, and say what they leave out."""
     settings = _default_settings(pr, tool, prompt_set, hide_human_text=hide_human_text)
     checked = {
         name: _parse_override(name, value, settings.get(name), prompt_set)
         for name, value in overrides.items()
     }
-    return {
-        **settings,
-        **checked,
-        **_content(pr, hide_human_text=hide_human_text),
-        **_diffs(pr, tool, prompt_set),
-    }
+    content = _content(pr, tool, prompt_set, hide_human_text=hide_human_text)
+    variables = {**settings, **checked, **content, "diff": "", "diff_no_line_numbers": ""}
+    diffs = build_tool_diffs(pr, tool, prompt_set, partial(prompt_set.render, tool, variables))
+    clipped = () if hide_human_text else _find_clipped(pr, content)
+    return TaskVariables({**variables, **diffs.variables}, diffs.facts, clipped)
 
 
 def asks_for_files(
@@ -145,45 +170,45 @@ def _default_settings(
     if prompt_set.format == "HEAD":
         settings |= _DEFAULTS_HEAD[tool]
     if tool is Tool.DESCRIBE:
-        settings["include_file_summary_changes"] = len(pr.files) <= _MAX_SUMMARISED_FILES
+        listed = len(select_files(pr.files, prompt_set.diff))
+        settings["include_file_summary_changes"] = listed <= _MAX_SUMMARISED_FILES
         settings[_SEMANTIC_FILES] = not hide_human_text
     return settings
 
 
-def _content(pr: PullRequest, *, hide_human_text: bool) -> dict[str, Value]:
+def _content(
+    pr: PullRequest, tool: Tool, prompt_set: PromptSet, *, hide_human_text: bool
+) -> dict[str, Value]:
+    options = prompt_set.diff
+    # Describe asks for what the user wrote, the other tools for the text as it is.
+    description = pr.description.strip() if tool is Tool.DESCRIBE else pr.description
+    commits = _number_messages(pr.commits)
+    if hide_human_text:
+        description = commits = ""
     return {
         "title": "" if hide_human_text else pr.title,
-        "description": "" if hide_human_text else _clip(pr.description),
-        "commit_messages_str": "" if hide_human_text else _clip(_number_messages(pr.commits)),
+        "description": _clip(description, options.max_description_tokens, prompt_set),
+        "commit_messages_str": _clip(commits, options.max_commits_tokens, prompt_set),
         "branch": pr.branch,
         "language": pr.language,
         "num_pr_files": len(pr.files),
     }
 
 
+def _find_clipped(pr: PullRequest, content: Mapping[str, Value]) -> tuple[str, ...]:
+    whole = {
+        "description": {pr.description, pr.description.strip()},
+        "commit_messages_str": {_number_messages(pr.commits)},
+    }
+    return tuple(name for name, texts in whole.items() if content[name] not in texts)
+
+
 def _number_messages(commits: Sequence[str]) -> str:
     return "\n".join(f"{number}. {message}" for number, message in enumerate(commits, start=1))
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= _CLIP_ABOVE else text[:_CLIP_TO] + "\n...(truncated)"
-
-
-def _diffs(pr: PullRequest, tool: Tool, prompt_set: PromptSet) -> dict[str, Value]:
-    """Build the diff as the tool's templates expect it.
-
-    In 2024 only Improve sees line numbers. HEAD shows them to Review; its Improve sees the hunks
-    in one piece, or split and without numbers, whichever the system prompt explains.
-    """
-    style = prompt_set.format
-    numbered = tool is Tool.IMPROVE or (tool is Tool.REVIEW and style == "HEAD")
-    diff = build_diff(pr.files, numbered=numbered, style=style)
-    if tool is not Tool.IMPROVE or style == "2024":
-        return {"diff": diff, "diff_no_line_numbers": ""}
-    if prompt_set.decouples_hunks:
-        return {"diff": diff, "diff_no_line_numbers": strip_line_numbers(diff)}
-    plain = build_diff(pr.files, numbered=False, style=style)
-    return {"diff": diff, "diff_no_line_numbers": plain}
+def _clip(text: str, limit: int, prompt_set: PromptSet) -> str:
+    return clip_text(text, limit, find_encoding(prompt_set.format)) if limit else text
 
 
 def _parse_override(name: str, value: Value, default: Value | None, prompt_set: PromptSet) -> Value:
