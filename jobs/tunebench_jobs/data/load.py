@@ -21,6 +21,7 @@ from tunebench_api.places import (
     resolve_place,
     resolve_sample,
 )
+from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import describe_validation_error
 from tunebench_jobs.rows import PullRequest
@@ -36,6 +37,8 @@ class Row:
 
     pr: PullRequest
     origin: str
+    # Whose answer a person wrote in place of any other.
+    edited_tools: frozenset[Tool] = frozenset()
 
 
 def parse_local_path(uri: str, field: str) -> Path:
