@@ -22,7 +22,6 @@ from tunebench_api.v1alpha1 import (
     Licenses,
     ModelSpec,
     Packing,
-    Selection,
     TrainSource,
     TuningMethod,
 )
@@ -69,14 +68,13 @@ def _find_in_dataset(dataset: DatasetSpec, backend: Backend) -> Iterator[Problem
     for name, source in (("train", dataset.train), ("eval", dataset.eval)):
         yield from _find_in_source(source, f"spec.dataset.{name}", backend)
     for field, value, supported in (
-        ("eval.selection", dataset.eval.selection, (Selection.FIRST,)),
         ("answers", dataset.answers, (Answers.ROWS, Answers.HUMAN)),
         ("licenses", dataset.licenses, (Licenses.ANY,)),
     ):
         if value not in supported:
             yield _refuse_value(f"spec.dataset.{field}", str(value))
-    if dataset.eval.decisions:
-        yield Problem("spec.dataset.eval.decisions", _FIELD)
+    decisions = dataset.eval.decisions
+    yield from _find_scheme("spec.dataset.eval.decisions", decisions, _FILES[backend])
     if dataset.cleaning:
         yield Problem("spec.dataset.cleaning", _FIELD)
 

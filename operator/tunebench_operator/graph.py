@@ -172,6 +172,7 @@ def _data_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
         git = source.git
         places += [source.uri] if source.uri else []
         places += [git_source_key(git.repository, git.ref)] if git and git.repository else []
+    places += [spec.dataset.eval.decisions] if spec.dataset.eval.decisions else []
     config = DataConfig(
         tools=spec.tools,
         dataset=spec.dataset,

@@ -10,6 +10,7 @@ from typing import Any
 
 from tunebench_api.contract import DataConfig
 from tunebench_api.v1alpha1 import Answers, DatasetSpec
+from tunebench_jobs.data.choose import Chosen
 from tunebench_jobs.data.drops import DroppedRow
 from tunebench_jobs.data.git_pulls import DROP_MEANINGS
 from tunebench_jobs.data.human import build_human_answer
@@ -29,6 +30,9 @@ class Prepared:
     train_rows: Sequence[Row]
     eval_rows: Sequence[Row]
     dropped: list[DroppedRow]
+    # What `eval_rows` were chosen from, and how.
+    pool: Sequence[Row] = ()
+    chosen: Chosen = field(default_factory=Chosen)
     examples: Sequence[TrainExample] = ()
     tasks: Sequence[Task] = ()
     missing_references: Sequence[DroppedRow] = field(default_factory=list)
@@ -52,6 +56,7 @@ def build_manifest(
         "sources": [{"set": source.dataset, **source.facts} for source in prepared.sources],
         "steps": _build_steps(prepared),
         **_build_counts(config, prepared),
+        **prepared.chosen.facts,
         "warnings": build_warnings(config.dataset, prepared),
         "files": files,
         "dropped": [_build_row(drop) for drop in prepared.dropped],
@@ -62,16 +67,17 @@ def build_manifest(
 
 
 def build_warnings(dataset: DatasetSpec, prepared: Prepared) -> list[str]:
-    """Say where the sources have fewer pull requests than the run asks for."""
+    """Say where there are fewer pull requests than the run asks for, and which nobody read."""
     wanted = (
         ("spec.dataset.train.limit", dataset.train.limit, len(prepared.train_rows), "train on"),
         ("spec.dataset.eval.perTool", dataset.eval.per_tool, len(prepared.eval_rows), "judge"),
     )
-    return [
+    few = [
         f"`{field}` asks for {asked} pull requests, got {there} to {purpose}; all of them are used"
         for field, asked, there, purpose in wanted
         if asked is not None and there < asked
     ]
+    return [*few, *prepared.chosen.warnings]
 
 
 def build_summary(

@@ -65,7 +65,7 @@ class Renderer:
 
     def find_answer(self, row: Row, tool: Tool, dataset: str) -> str | DroppedRow:
         """Return the valid answer of a row, or why there is none."""
-        text = self._read_answer(row.pr, tool)
+        text = self._read_answer(row.pr, tool, edited=tool in row.edited_tools)
         if text is None or not text.strip():
             return DroppedRow(dataset, row.origin, row.pr.id, RowDrop.NO_ANSWER, tool)
         parsed = parse_answer(tool, text, semantic_files=self.asks_for_files(tool))
@@ -74,8 +74,14 @@ class Renderer:
             return DroppedRow(dataset, row.origin, row.pr.id, reason, tool, detail)
         return text
 
-    def _read_answer(self, pr: PullRequest, tool: Tool) -> str | None:
-        if not self._human:
+    def fill_answers(self, pr: PullRequest, tools: Sequence[Tool]) -> PullRequest:
+        """Return a pull request with the answers that it has here, for people to read."""
+        found = {tool: self._read_answer(pr, tool, edited=False) for tool in tools}
+        answers = {tool: text for tool, text in found.items() if text is not None}
+        return pr.model_copy(update={"answers": answers})
+
+    def _read_answer(self, pr: PullRequest, tool: Tool, *, edited: bool) -> str | None:
+        if not self._human or edited:
             return pr.answers.get(tool)
         answer = build_human_answer(pr)
         return answer.text if answer else None

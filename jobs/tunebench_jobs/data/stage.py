@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from tunebench_api.contract import DataConfig, Progress
 from tunebench_api.v1alpha1 import Answers, Tool
 from tunebench_jobs.context import Outcome, StageContext
+from tunebench_jobs.data.choose import choose_eval, count_pool
+from tunebench_jobs.data.decisions import Merged, load_decisions
 from tunebench_jobs.data.drops import DroppedRow, RowDrop
 from tunebench_jobs.data.gate import check_contamination, check_unique, find_shared
-from tunebench_jobs.data.load import Row
+from tunebench_jobs.data.load import Row, parse_local_path
 from tunebench_jobs.data.manifest import (
     Prepared,
     build_manifest,
@@ -29,6 +31,8 @@ from tunebench_jobs.records import TrainExample, dump_jsonl
 TRAIN_FILE = "train.parquet"
 EVAL_FILE = "eval.jsonl"
 MANIFEST_FILE = "manifest.json"
+# The pull requests that may be asked, before the decisions of people: what `curate` reads.
+CANDIDATES_FILE = "candidates.jsonl"
 # Clones of repositories, beside the stages' outputs.
 CLONES_FOLDER = "sources/git"
 
@@ -44,7 +48,8 @@ def run_data(config: DataConfig, context: StageContext) -> Outcome:
     prompts = load_configured_prompts(config.prompts, context.prompts_dir)
     renderer = Renderer(prompts, config.dataset.answers)
     context.report(Progress(percent=0, message="reading the sources"))
-    prepared = split_sources(config, load_sources(config, context))
+    sources = load_sources(config, context)
+    prepared = split_sources(config, sources, load_config_decisions(config))
     context.report(Progress(percent=40, message="rendering training examples"))
     prepared.examples, dropped = build_examples(prepared.train_rows, config.tools, renderer)
     prepared.dropped.extend(dropped)
@@ -56,13 +61,16 @@ def run_data(config: DataConfig, context: StageContext) -> Outcome:
     context.report(Progress(percent=90, message="saving"))
     save_bytes(context.output / TRAIN_FILE, build_parquet(prepared.examples))
     save_text(context.output / EVAL_FILE, dump_jsonl(prepared.tasks))
-    files = {name: build_file_digest(context.output / name) for name in (TRAIN_FILE, EVAL_FILE)}
+    candidates = (renderer.fill_answers(row.pr, config.tools) for row in prepared.pool)
+    save_text(context.output / CANDIDATES_FILE, dump_jsonl(candidates))
+    names = (TRAIN_FILE, EVAL_FILE, CANDIDATES_FILE)
+    files = {name: build_file_digest(context.output / name) for name in names}
     save_text(context.output / MANIFEST_FILE, build_manifest(config, prompts, prepared, files))
     warnings = build_warnings(config.dataset, prepared)
     counts = f"{len(prepared.examples)} training examples, {len(prepared.tasks)} tasks"
     return Outcome(
         message="; ".join([counts, *warnings]),
-        artefacts=(TRAIN_FILE, EVAL_FILE, MANIFEST_FILE),
+        artefacts=(*names, MANIFEST_FILE),
         summary=build_summary(prompts, prepared, warnings),
     )
 
@@ -92,18 +100,31 @@ def load_sources(config: DataConfig, context: StageContext) -> list[LoadedSource
     return [train, load_source(dataset.eval, "eval", answers=dataset.answers, clones=clones)]
 
 
-def split_sources(config: DataConfig, sources: Sequence[LoadedSource]) -> Prepared:
+def load_config_decisions(config: DataConfig) -> Merged | None:
+    """Read what people decided, where the run names a file of it.
+
+    Raises:
+        InputError: The file is absent or broken.
+    """
+    uri, field = config.dataset.eval.decisions, "spec.dataset.eval.decisions"
+    return load_decisions([parse_local_path(uri, field)], field) if uri else None
+
+
+def split_sources(
+    config: DataConfig, sources: Sequence[LoadedSource], decisions: Merged | None = None
+) -> Prepared:
     """Decide which rows train and which evaluate, so that no row does both.
 
     Raises:
         InputError: Ids are not unique, or a pull request is in both sources.
     """
-    per_tool, limit = config.dataset.eval.per_tool, config.dataset.train.limit
-    for source in sources:
-        check_unique(source.rows, f"spec.dataset.{source.dataset}")
+    source, limit = config.dataset.eval, config.dataset.train.limit
+    for loaded in sources:
+        check_unique(loaded.rows, f"spec.dataset.{loaded.dataset}")
     dropped: list[DroppedRow] = []
     if len(sources) == 1:
-        train, held = split_newest(sources[0].rows, per_tool)
+        pool_size = count_pool(source, decisions, len(sources[0].rows))
+        train, held = split_newest(sources[0].rows, pool_size)
         # We drew the line ourselves, so a copy on the wrong side is ours to drop.
         copies = {row.origin: other for row, other in find_shared(train, held)}
         dropped += [
@@ -117,8 +138,9 @@ def split_sources(config: DataConfig, sources: Sequence[LoadedSource]) -> Prepar
         check_contamination(train, held)
     limit = len(train) if limit is None else limit
     dropped += [_drop("train", row, RowDrop.OVER_LIMIT) for row in train[limit:]]
-    dropped += [_drop("eval", row, RowDrop.OVER_LIMIT) for row in held[per_tool:]]
-    return Prepared(sources, train[:limit], held[:per_tool], dropped)
+    chosen = choose_eval(held, source, decisions, config.seed)
+    dropped += chosen.dropped
+    return Prepared(sources, train[:limit], chosen.rows, dropped, held, chosen)
 
 
 def check_filled(prepared: Prepared) -> None:

@@ -148,6 +148,8 @@ def _places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
             yield source, "uri", f"spec.dataset.{split}.uri"
         if "repository" in source.get("git", {}):
             yield source["git"], "repository", f"spec.dataset.{split}.git.repository"
+    if "decisions" in spec["dataset"]["eval"]:
+        yield spec["dataset"]["eval"], "decisions", "spec.dataset.eval.decisions"
     if "uri" in spec["prompts"]:
         yield spec["prompts"], "uri", "spec.prompts.uri"
     if "completions" in spec["baseline"]:
