@@ -13,6 +13,8 @@ from tunebench_jobs.stage import run_stage
 
 # Name: (module, function taking the remaining arguments and returning the exit code).
 TOOLS = {
+    "dataset-curate": ("tunebench_jobs.curate.tool", "main"),
+    "dataset-merge-decisions": ("tunebench_jobs.data.merge_tool", "main"),
     "dataset-from-git": ("tunebench_jobs.data.from_git", "main"),
     "store": ("tunebench_jobs.storage.tool", "main"),
     "prompts-check": ("tunebench_jobs.prompts_check", "main"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -251,6 +252,46 @@ def from_git_command(  # noqa: PLR0913, PLR0917 - options of a command line
     arguments = ["--repository", repository, "--out", str(out), "--ref", ref]
     arguments += ["--limit", str(limit), "-o", output.value]
     _run_job_tool("dataset-from-git", [*arguments, *(["--human-answers"] if human_answers else [])])
+
+
+@dataset_app.command("curate")
+def curate_command(  # noqa: PLR0913, PLR0917 - options of a command line
+    candidates: Annotated[
+        Path,
+        typer.Argument(help="JSONL or Parquet file of pull requests, or a folder of a data stage."),
+    ],
+    decisions: Annotated[
+        Path, typer.Option(help="JSONL file to keep the decisions in; made if it is absent.")
+    ],
+    per_tool: Annotated[int, typer.Option(min=1, help="Pull requests that are wanted.")] = 100,
+    seed: Annotated[int, typer.Option(help="Decides the order of candidates that are alike.")] = 1,
+    by: Annotated[str, typer.Option(help="Name to sign with. Default: that of git.")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    open_page: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--open", help="Open the page in the browser.")
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Read candidates on a page of this machine, and accept, reject or edit each.
+
+    Every decision is saved at once. A run uses them by spec.dataset.eval.decisions.
+    """
+    arguments = [str(candidates), "--decisions", str(decisions), "--per-tool", str(per_tool)]
+    arguments += ["--seed", str(seed), f"--by={by}", "--port", str(port), "-o", output.value]
+    command = build_command("tunebench_jobs", "dataset-curate", *arguments)
+    # In the place of this process, so that an interrupt is the page's alone.
+    os.execv(command[0], [*command, *(["--open"] if open_page else [])])  # noqa: S606 - no shell
+
+
+@dataset_app.command("merge-decisions")
+def merge_decisions_command(
+    files: Annotated[list[Path], typer.Argument(help="Files of decisions, in any order.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; may be one of them.")],
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Bring decisions of several people together; the newer one about a pull request counts."""
+    arguments = ["--out", str(out), "-o", output.value, *map(str, files)]
+    _run_job_tool("dataset-merge-decisions", arguments)
 
 
 @prompts_app.command("check")

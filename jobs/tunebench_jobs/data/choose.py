@@ -13,6 +13,8 @@ from tunebench_jobs.data.drops import DroppedRow, RowDrop
 from tunebench_jobs.data.load import Row
 from tunebench_jobs.data.select import build_candidate, build_spread, select_diverse
 
+# The pull requests that may be asked, before the decisions of people: what `curate` reads.
+CANDIDATES_FILE = "candidates.jsonl"
 # A diverse holdout is chosen from so many times as many newest pull requests.
 HOLDOUT_POOL = 4
 _SHOWN = 5

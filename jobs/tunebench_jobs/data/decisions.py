@@ -97,9 +97,10 @@ class Conflict:
     overruled: Decision
 
     def __str__(self) -> str:
-        """Return a line for people."""
+        """Return a line for people, with nothing in it that a terminal would obey."""
         kept, other = _describe(self.kept), _describe(self.overruled)
-        return f"{self.kept.pr}: {kept} counts, not {other}"
+        line = f"{self.kept.pr}: {kept} counts, not {other}"
+        return "".join(each if each.isprintable() else "?" for each in line)
 
 
 @dataclass(frozen=True)

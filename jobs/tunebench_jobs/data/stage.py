@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from tunebench_api.contract import DataConfig, Progress
 from tunebench_api.v1alpha1 import Answers, Tool
 from tunebench_jobs.context import Outcome, StageContext
-from tunebench_jobs.data.choose import choose_eval, count_pool
+from tunebench_jobs.data.choose import CANDIDATES_FILE, choose_eval, count_pool
 from tunebench_jobs.data.decisions import Merged, load_decisions
 from tunebench_jobs.data.drops import DroppedRow, RowDrop
 from tunebench_jobs.data.gate import check_contamination, check_unique, find_shared
@@ -31,8 +31,6 @@ from tunebench_jobs.records import TrainExample, dump_jsonl
 TRAIN_FILE = "train.parquet"
 EVAL_FILE = "eval.jsonl"
 MANIFEST_FILE = "manifest.json"
-# The pull requests that may be asked, before the decisions of people: what `curate` reads.
-CANDIDATES_FILE = "candidates.jsonl"
 # Clones of repositories, beside the stages' outputs.
 CLONES_FOLDER = "sources/git"
 
