@@ -10,6 +10,7 @@ from make_run import make_body, make_run
 
 from tunebench_api.errors import InvalidRunError
 from tunebench_operator.errors import UserError
+from tunebench_operator.graph import build_graph
 from tunebench_operator.local.runfile import (
     MAX_RUN_BYTES,
     load_run,
@@ -67,6 +68,20 @@ def test_a_changed_file_has_another_digest(tmp_path: Path) -> None:
 
     changed = {place for place in before if before[place] != after[place]}
     assert changed == {str(tmp_path / "train.jsonl")}
+
+
+def test_other_decisions_are_another_set(tmp_path: Path) -> None:
+    """A person who decides anew gets a data stage of another name."""
+    dataset = {"train": {"uri": "train.jsonl"}, "eval": {"uri": "eval.jsonl", "decisions": "d"}}
+    run = load_run(write_run(tmp_path, dataset=dataset))
+    outputs = []
+    for text in ("one", "two"):
+        (tmp_path / "d").write_text(text)
+        sources = load_source_digests(run, tmp_path / "prompts")
+        outputs.append(build_graph(run, sources).data.output)
+
+    assert run.spec.dataset.eval.decisions == str(tmp_path / "d")
+    assert outputs[0] != outputs[1]
 
 
 def test_every_missing_place_is_named_at_once(tmp_path: Path) -> None:

@@ -329,6 +329,7 @@ def test_unsupported_prompts() -> None:
     [
         pytest.param("spec.dataset.train.uri", "abfs://b/x.jsonl", FILES, id="dataset"),
         pytest.param("spec.dataset.eval.uri", "hf://x/y", FILES, id="evaluation"),
+        pytest.param("spec.dataset.eval.decisions", "hf://x/y", FILES, id="decisions"),
         pytest.param("spec.baseline.completions.uri", "gs://b/x", FILES, id="baseline"),
         pytest.param("spec.storage", {"uri": "gs://b"}, "file:// or s3://", id="storage"),
         pytest.param("spec.prompts", {"uri": "gs://b"}, FILES, id="prompts"),
