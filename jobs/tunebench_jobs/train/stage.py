@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ from tunebench_jobs.train.worker import run_worker
 logger = logging.getLogger(__name__)
 
 _MESSAGE_CHARACTERS = 1500
+# Ray says first what happened, and then lists processes.
+_DEATH_CHARACTERS = 300
+_MEMORY_USED = re.compile(r"[\d.]+ ?GB used / [\d.]+ ?GB limit")
 _SNAPSHOT_FILE = "checkpoint_manager_snapshot.json"
 
 
@@ -92,12 +96,27 @@ def build_job_error(failures: Mapping[int, Exception], store: Path) -> JobError:
     # Ray hands on what a worker raised as it is; its own words for a death are not all public.
     dead = [failure for failure in failures.values() if type(failure).__module__.startswith("ray.")]
     if dead:
-        msg = (
-            f"a training worker died, perhaps for lack of memory: {_shorten(*dead)}; "
-            "training goes on from its last resume point"
-        )
-        return RetryableError(msg, reason="WorkerDied")
+        return _build_death(dead[0])
     return RetryableError(f"training failed: {_shorten(*failures.values())}", reason="TrainFailed")
+
+
+def _build_death(failure: Exception) -> RetryableError:
+    """Return the error for a worker that Ray stopped, or that is gone."""
+    text = " ".join(str(failure).split())
+    if type(failure).__name__ == "OutOfMemoryError":
+        found = _MEMORY_USED.search(text)
+        used = f" ({found[0]})" if found else ""
+        msg = (
+            f"a training worker needed more memory than there was{used}; give"
+            " `tuning` a smaller `microBatchSize` or `maxLength`, or the workers of "
+            "`resources.pool` more memory; training goes on from its last resume point"
+        )
+        return RetryableError(msg, reason="OutOfMemory")
+    msg = (
+        f"a training worker died, perhaps for lack of memory: {text[:_DEATH_CHARACTERS]}; "
+        "training goes on from its last resume point"
+    )
+    return RetryableError(msg, reason="WorkerDied")
 
 
 def _check_supported(tuning: TuningSpec) -> None:
