@@ -42,6 +42,7 @@ def _build_text(report: PromptSetReport) -> str:
         f"  layout   {report.format}",
         f"  licence  {report.licence or 'not given'}",
         f"  sha256   {report.sha256}",
+        f"  diff     {', '.join(f'{name} {value}' for name, value in report.diff.items())}",
     ]
     lines += [_build_line(str(tool), text) for tool, text in report.tools.items()]
     if report.evaluate:

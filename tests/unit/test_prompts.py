@@ -468,6 +468,7 @@ def test_check_reports_every_prompt() -> None:
     report = check_prompt_set(builtin_prompts_dir() / "default")
 
     assert set(report.tools) == set(Tool)
+    assert report.diff["max_model_tokens"] == 0
     assert report.tools[Tool.IMPROVE].variables == (
         "diff",
         "extra_instructions",

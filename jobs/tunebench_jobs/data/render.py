@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tunebench_api.v1alpha1 import Answers, Tool
 from tunebench_jobs.answers import parse_answer
-from tunebench_jobs.data.drops import DETAIL_CHARACTERS, DroppedRow, RowDrop
+from tunebench_jobs.data.drops import DETAIL_CHARACTERS, DroppedRow, Finding, RowDrop
 from tunebench_jobs.data.human import build_human_answer
 from tunebench_jobs.data.load import Row
 from tunebench_jobs.diffs import DiffFacts
@@ -87,6 +87,18 @@ class Renderer:
         return answer.text if answer else None
 
 
+def check_prompt(pr: PullRequest, task: RenderedTask) -> Finding | None:
+    """Return what speaks against learning from a prompt: it was cut, or shows no change at all."""
+    diff = task.diff
+    if not diff.is_whole:
+        detail = f"the diff is over the prompt set's limit; left out: {', '.join(diff.left_out)}"
+        return Finding(RowDrop.TOO_MANY_TOKENS, detail[:DETAIL_CHARACTERS])
+    if {file.path for file in pr.files} <= set(diff.left_out):
+        detail = "the prompt set shows none of the files"
+        return Finding(RowDrop.GENERATED_ONLY, detail)
+    return None
+
+
 def build_examples(
     rows: Iterable[Row], tools: Sequence[Tool], renderer: Renderer
 ) -> tuple[list[TrainExample], list[DroppedRow]]:
@@ -98,7 +110,13 @@ def build_examples(
             if isinstance(answer, DroppedRow):
                 dropped.append(answer)
                 continue
-            messages = renderer.render(row.pr, tool)
+            task = renderer.render_task(row.pr, tool)
+            finding = check_prompt(row.pr, task)
+            if finding is not None:
+                reason, detail = finding.reason, finding.detail
+                dropped.append(DroppedRow("train", row.origin, row.pr.id, reason, tool, detail))
+                continue
+            messages = task.messages
             examples.append(
                 TrainExample(
                     pr=row.pr.id,

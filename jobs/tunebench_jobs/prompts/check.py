@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.diffs import PromptFormat
@@ -57,6 +58,8 @@ class PromptSetReport:
     sha256: str
     licence: str | None
     format: PromptFormat
+    # Settings for diffs, by PR-Agent's names.
+    diff: dict[str, Any]
     tools: dict[Tool, TextReport]
     evaluate: TextReport | None
 
@@ -74,6 +77,7 @@ def check_prompt_set(directory: Path, overrides: dict[str, Value] | None = None)
         sha256=prompt_set.sha256,
         licence=prompt_set.licence,
         format=prompt_set.format,
+        diff=prompt_set.diff.model_dump(exclude={"style"}),
         tools={tool: _check_tool(prompt_set, tool, overrides) for tool in prompt_set.tools},
         evaluate=_check_evaluate(prompt_set) if prompt_set.has_evaluate else None,
     )
