@@ -163,6 +163,14 @@ def test_every_line_of_a_patch_stays(patch: str, old: str, new: str) -> None:
         assert all(line in remaining for line in kept)
 
 
+def test_hunks_out_of_order_get_no_context() -> None:
+    """A patch that no program writes does not show the same lines again and again."""
+    patch = "\n".join(["@@ -0,0 +1 @@\n+a", "@@ -2 +3 @@\n+b"] * 2)
+
+    assert extend_patch(patch, OLD, 1) == patch
+    assert extend_patch_head(patch, OLD, NEW, HEAD) == patch
+
+
 def test_2024_leaves_files_of_unknown_text_alone() -> None:
     """Without the text of the file nothing is added."""
     assert add_context(ChangedFile(path="a.py", patch="@@ -2 +2 @@\n-b"), Options2024()) == (

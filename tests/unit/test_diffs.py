@@ -1,5 +1,7 @@
 """Diffs look as PR-Agent showed them, quirks included."""
 
+import time
+
 import pr_agent_golden as golden
 import pytest
 from hypothesis import given
@@ -245,6 +247,16 @@ def test_any_patch_is_tolerated(
         assert diff.text.startswith("\n\n## ")
     elif diff.facts.is_whole:
         assert diff.text == ""
+
+
+def test_many_hunks_take_seconds() -> None:
+    """The time to build a diff grows with its length and no faster."""
+    patch = "\n".join(f"@@ -{number} +{number} @@\n-a\n+b\n " for number in range(1, 40_000))
+    start = time.process_time()
+    text = build(patch, "2024")
+
+    assert text.count("__new hunk__") == 39_999
+    assert time.process_time() - start < 20
 
 
 def test_an_endless_number_is_no_header() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunebench_jobs.diffs.hunks import Header, parse_header
+from tunebench_jobs.diffs.hunks import Header, are_in_order, parse_header
 
 
 def extend_patch(patch: str, old_text: str, extra_lines: int) -> str:
@@ -11,12 +11,13 @@ def extend_patch(patch: str, old_text: str, extra_lines: int) -> str:
     As in the original the added lines lack the space that marks context, and a header promises them
     even where the file ends before.
     """
-    if extra_lines == 0:
+    lines = patch.splitlines()
+    if extra_lines == 0 or not are_in_order(lines):
         return patch
     old = old_text.splitlines()
     extended: list[str] = []
     header: Header | None = None
-    for line in patch.splitlines():
+    for line in lines:
         following = parse_header(line) if line.startswith("@@") else None
         if following is None:
             extended.append(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tunebench_jobs.diffs.hunks import Header, parse_header
+from tunebench_jobs.diffs.hunks import Header, are_in_order, parse_header
 from tunebench_jobs.diffs.options import OptionsHead
 
 
@@ -31,10 +31,13 @@ def extend_patch_head(patch: str, old_text: str, new_text: str, options: Options
 
     With dynamic context the lines before begin with the one that the header names as the section.
     """
+    lines = patch.splitlines()
     if not options.patch_extra_lines_before and not options.patch_extra_lines_after:
         return patch
+    if not are_in_order(lines):
+        return patch
     file = _File(old_text.splitlines(), new_text.splitlines())
-    return "\n".join(_extend(patch.splitlines(), file, options))
+    return "\n".join(_extend(lines, file, options))
 
 
 def _extend(lines: list[str], file: _File, options: OptionsHead) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 # No file has a line whose number needs more digits; Python refuses to read thousands of them.
 _NUMBER = r"(\d{1,12})"
@@ -28,3 +30,13 @@ def parse_header(line: str) -> Header | None:
         return None
     start1, size1, start2, size2 = (int(number or 0) for number in match.groups()[:4])
     return Header(start1, size1, start2, size2, match[5])
+
+
+def are_in_order(lines: Iterable[str]) -> bool:
+    """Whether each hunk begins below the one before, as git writes them.
+
+    Where they do not, a patch of many hunks could show the same lines of a file again and again.
+    """
+    headers = (parse_header(line) for line in lines if line.startswith("@@"))
+    starts = [header.start1 for header in headers if header]
+    return all(before < after for before, after in pairwise(starts))

@@ -29,13 +29,25 @@ def build_numbered_hunks(heading: str, patch: str, style: PromptFormat) -> str:
 
     The markers eat the blank lines before them, as in the originals.
     """
-    text = heading
+    pieces = [heading]
     for hunk in _parse_hunks(patch, style):
         if hunk.shown:
-            text = f"{text}\n{hunk.shown}\n"
+            pieces.append(f"\n{hunk.shown}\n")
         for marker, lines in _build_halves(hunk, style):
-            text = f"{text.rstrip()}\n{marker}\n" + "".join(f"{line}\n" for line in lines)
-    return text.rstrip()
+            _strip_end(pieces)
+            pieces.append(f"\n{marker}\n")
+            pieces += [f"{line}\n" for line in lines]
+    _strip_end(pieces)
+    return "".join(pieces)
+
+
+def _strip_end(pieces: list[str]) -> None:
+    """Strip the text that pieces make; one after the other, or many hunks would take for ever."""
+    while pieces:
+        last = pieces.pop().rstrip()
+        if last:
+            pieces.append(last)
+            return
 
 
 def strip_line_numbers(numbered_diff: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 from tunebench_jobs.diffs.languages import Extensions
 from tunebench_jobs.diffs.options import DiffOptions, PromptFormat
@@ -57,9 +56,7 @@ def _is_shown(path: str, style: PromptFormat) -> bool:
         return False
     if style == "2024":
         return True
-    return PurePosixPath(path).name not in _GENERATED_NAMES and not path.endswith(
-        _GENERATED_ENDINGS
-    )
+    return path.rsplit("/", 1)[-1] not in _GENERATED_NAMES and not path.endswith(_GENERATED_ENDINGS)
 
 
 def _extension(file: ChangedFile) -> str:
