@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_repository import MadeCommit, list_commits, make_repository, quote_path
 
+from tunebench_jobs.data.clean.generated import is_generated
 from tunebench_jobs.data.git_source import load_git_pulls
-from tunebench_jobs.data.paths import is_generated
 from tunebench_jobs.rows import ChangedFile
 
 pytestmark = pytest.mark.jobs

@@ -6,7 +6,7 @@ import io
 
 from tunebench_jobs.data.git_log import LoggedCommit, SideCommit, parse_log
 from tunebench_jobs.data.git_source import plan_sides
-from tunebench_jobs.data.paths import find_main_language, is_generated
+from tunebench_jobs.data.paths import find_main_language
 
 HEADER = "\0{sha}\n{parents}\n2024-05-01T10:00:00+02:00\nAda\nada@example.org\n{message}\0\n"
 
@@ -76,11 +76,3 @@ def test_main_language_is_that_of_the_code() -> None:
     assert find_main_language(changes) == "Rust"
     assert find_main_language([("README.md", 1), ("x.unknown", 5)]) == "Markdown"
     assert find_main_language([("LICENSE", 1)]) == ""
-
-
-def test_generated_files_are_known_by_path() -> None:
-    """Locks, bundles and vendored code are generated; what only sounds alike is not."""
-    generated = ["Cargo.lock", "web/app.min.js", "vendor/x/y.go", "api/user_pb2.py"]
-    written = ["lock.py", "vendors/list.py", "admin.js", "src/lockfile.rs"]
-
-    assert [path for path in [*generated, *written] if is_generated(path)] == generated

@@ -8,10 +8,7 @@ from tunebench_jobs.data.git_messages import (
     Kind,
     Landed,
     clean_text,
-    is_bot,
-    is_bot_branch,
     is_merge_of_mainline,
-    is_revert,
     is_telling,
     parse_message,
 )
@@ -110,41 +107,6 @@ def test_message_is_read(message: str, is_merge: bool, landed: Landed) -> None: 
 def test_merge_of_the_mainline_is_told_apart(subject: str, *, expected: bool) -> None:
     """A long-lived branch is known by its name, a feature branch is let through."""
     assert is_merge_of_mainline(subject, "team") is expected
-
-
-@pytest.mark.parametrize(
-    ("title", "body", "expected"),
-    [
-        pytest.param('Revert "Count stock"', "", True, id="quoted title"),
-        pytest.param("revert: count stock", "", True, id="conventional commit"),
-        pytest.param("Count stock again", "This reverts commit 01234567.", True, id="body"),
-        pytest.param("Revert to the saved state on errors", "", False, id="verb of the change"),
-    ],
-)
-def test_revert_is_recognised(title: str, body: str, *, expected: bool) -> None:
-    """A change that takes another back is told apart from code that reverts something."""
-    message = f"{title}\n\n{body}"
-
-    assert is_revert(parse_message(message, is_merge=False), message) is expected
-
-
-@pytest.mark.parametrize(
-    ("author", "expected"),
-    [
-        pytest.param("dependabot[bot] <49699333+x@users.example.org>", True, id="mark"),
-        pytest.param("renovate <bot@example.org>", True, id="name"),
-        pytest.param("Abbott <abbott@example.org>", False, id="person"),
-    ],
-)
-def test_bots_are_recognised(author: str, *, expected: bool) -> None:
-    """Programs are known by name or mark; a surname is no mark."""
-    assert is_bot(author) is expected
-
-
-def test_branch_of_a_bot_is_recognised() -> None:
-    """The branch tells where the author is a person who merged."""
-    assert is_bot_branch("dependabot/pip/click-9")
-    assert not is_bot_branch("fix/renovated-menu")
 
 
 def test_trailers_and_template_comments_are_no_description() -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
+from tunebench_jobs.data.clean.generated import is_generated
 from tunebench_jobs.data.git_repository import GitRepository
-from tunebench_jobs.data.paths import is_generated
 
 # A commit with more text of patches is not kept, so the rest of it is read and forgotten.
 MAX_PATCH_BYTES = 128 * 1024

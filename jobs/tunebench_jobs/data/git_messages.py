@@ -24,8 +24,6 @@ _MERGE = re.compile(
     r"^Merge (?:remote-tracking )?(?P<what>branch|tag) '(?P<branch>[^']+)'"
     r"(?: of (?P<remote>\S+))?(?: into '?(?P<into>[^'\s]+)'?)?"
 )
-_REVERT = re.compile(r'^revert(?:s)?(?:\s+"|\s*[:(])', re.IGNORECASE)
-_REVERTS_COMMIT = re.compile(r"^This reverts commit [0-9a-f]{7,}", re.MULTILINE)
 _TRAILER = re.compile(
     r"^(Signed-off-by|Co-authored-by|Co-developed-by|Reviewed-by|Acked-by|Tested-by|Reported-by"
     r"|Suggested-by|Cc|Change-Id|Reviewed-on|git-svn-id|PiperOrigin-RevId|See merge request\b).*$",
@@ -36,12 +34,6 @@ _RULE = re.compile(r"\n-{3,}\s*$")
 # What git itself writes below a merge: its list of conflicts, or of the merged commits.
 _MACHINE_BODY = re.compile(r"^(#?\s*Conflicts:|\* .+:$)")
 _BULLET = re.compile(r"^\* (.+)$", re.MULTILINE)
-_BOT = re.compile(
-    r"\[bot\]|\b(dependabot|renovate|greenkeeper|pyup|snyk|mergify|github-actions|pre-commit-ci)\b"
-    r"|-bot\b|\bbot@",
-    re.IGNORECASE,
-)
-_BOT_BRANCH = re.compile(r"(^|/)(dependabot|renovate|pyup|pre-commit-ci|snyk)[-/]")
 
 
 class Kind(StrEnum):
@@ -93,21 +85,6 @@ def is_merge_of_mainline(subject: str, mainline: str) -> bool:
         return False
     branch = merge["branch"].removeprefix("origin/").removeprefix("upstream/")
     return bool(_LONG_LIVED.fullmatch(branch)) or branch == mainline
-
-
-def is_revert(landed: Landed, message: str) -> bool:
-    """Whether a change takes an earlier one back."""
-    return bool(_REVERT.match(landed.title) or _REVERTS_COMMIT.search(message))
-
-
-def is_bot(author: str) -> bool:
-    """Whether an author, as `name <address>`, is a program."""
-    return bool(_BOT.search(author))
-
-
-def is_bot_branch(branch: str) -> bool:
-    """Whether a program names its branches so."""
-    return bool(_BOT_BRANCH.search(branch))
 
 
 def is_telling(title: str) -> bool:

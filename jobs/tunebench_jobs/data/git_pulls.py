@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
+from tunebench_jobs.data.clean.bots import is_bot, is_bot_branch
+from tunebench_jobs.data.clean.reverts import is_revert
 from tunebench_jobs.data.git_log import (
     MAX_FILES,
     MAX_PATCH_BYTES,
@@ -19,10 +21,7 @@ from tunebench_jobs.data.git_log import (
 from tunebench_jobs.data.git_messages import (
     Kind,
     Landed,
-    is_bot,
-    is_bot_branch,
     is_merge_of_mainline,
-    is_revert,
     is_telling,
     list_bullets,
     parse_message,
@@ -113,7 +112,7 @@ class PullBuilder:
             return CommitDrop.MERGE_OF_MAINLINE
         if is_bot_branch(landed.branch) or all(is_bot(author) for author in authors):
             return CommitDrop.BOT
-        if is_revert(landed, commit.message):
+        if is_revert(landed.title, commit.message, landed.branch):
             return CommitDrop.REVERT
         return _find_diff_drop(commit) or self._find_text_drop(landed)
 

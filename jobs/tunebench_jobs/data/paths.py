@@ -1,8 +1,7 @@
-"""What the path of a changed file tells: its language, and whether a person wrote it."""
+"""The languages of changed files, by their paths."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -77,18 +76,6 @@ _NAMES = MappingProxyType(
 )
 # Text about the code: the main language of a change only where nothing else changed.
 _PROSE = frozenset({"Markdown", "reStructuredText", "JSON", "YAML", "TOML", "XML"})
-_GENERATED_FOLDERS = re.compile(r"(^|/)(node_modules|vendor|third_party|__snapshots__)/")
-_GENERATED_NAMES = re.compile(
-    r"(^|/)(package-lock\.json|npm-shrinkwrap\.json|go\.(work\.)?sum|[^/]*\.lock|pnpm-lock\.yaml"
-    r"|packages\.lock\.json|[^/]*\.lockfile|[^/]*\.lock\.hcl)$"
-    r"|[.-]min\.(js|css)$|\.(js|css)\.map$|\.pb\.(go|cc|h)$|_pb2(_grpc)?\.pyi?$|\.snap$",
-    re.IGNORECASE,
-)
-
-
-def is_generated(path: str) -> bool:
-    """Whether a program writes this file: locks, bundles, vendored and generated code."""
-    return bool(_GENERATED_FOLDERS.search(path) or _GENERATED_NAMES.search(path))
 
 
 def find_language(path: str) -> str:
