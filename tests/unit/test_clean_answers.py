@@ -9,6 +9,7 @@ from tunebench_api.v1alpha1 import Tool
 from tunebench_api.v1alpha1.dataset import CleaningStep
 from tunebench_jobs.data.clean import check_answer, check_length
 from tunebench_jobs.data.drops import Finding, RowDrop
+from tunebench_jobs.prompts import Messages
 from tunebench_jobs.rows import PullRequest
 
 LONG = "The stock of an aisle was counted twice when its door stood open"
@@ -147,10 +148,22 @@ def test_long_examples_are_left_out_and_never_cut() -> None:
         counted.append(text)
         return len(text.split())
 
-    assert check_length(["a b", "c"], "d", None, count) is None
-    assert check_length(["a b", "c"], "d", 5, count) is None
+    messages = Messages(system="a b", user="c")
+
+    assert check_length(messages, "d", None, count) is None
+    assert check_length(messages, "d", 5, count) is None
     assert counted == []
-    assert check_length(["a b", "c"], "d", 4, count) is None
-    assert check_length(["a b", "c"], "d", 3, count) == Finding(
-        RowDrop.TOO_MANY_TOKENS, "4 tokens, 3 are allowed"
+    assert check_length(messages, "d " * 5, 8, count) is None
+    assert check_length(messages, "d " * 5, 7, count) == Finding(
+        RowDrop.TOO_MANY_TOKENS, "8 tokens, 7 are allowed"
+    )
+
+
+def test_tokens_are_those_of_cl100k() -> None:
+    """Where nothing else is said, as PR-Agent counts them."""
+    messages = Messages(system="", user="hello world")
+
+    assert check_length(messages, "!", 3) is None
+    assert check_length(messages, "!", 2) == Finding(
+        RowDrop.TOO_MANY_TOKENS, "3 tokens, 2 are allowed"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from tunebench_api.v1alpha1 import Tool
@@ -11,7 +11,9 @@ from tunebench_api.v1alpha1.dataset import CleaningStep
 from tunebench_jobs.answers import ParsedAnswer, parse_answer
 from tunebench_jobs.answers.guarded_yaml import load_guarded
 from tunebench_jobs.data.drops import DETAIL_CHARACTERS, Finding, RowDrop
+from tunebench_jobs.prompts import Messages
 from tunebench_jobs.rows import PullRequest
+from tunebench_jobs.tokens import count_bytes, count_tokens
 
 # What servers call an end at the limit of tokens.
 _LENGTH_REASONS = frozenset({"length", "max_tokens"})
@@ -75,23 +77,20 @@ def check_answer(  # noqa: PLR0913 - three of them are options
 
 
 def check_length(
-    messages: Iterable[str], answer: str, limit: int | None, count: Callable[[str], int]
+    messages: Messages, answer: str, limit: int | None, count: Callable[[str], int] = count_tokens
 ) -> Finding | None:
-    """Say so if a prompt with its answer has more than `limit` tokens.
+    """Say so if a prompt with its answer has more than `limit` tokens; no limit is none.
 
-    Args:
-        messages: The texts of the prompt.
-        answer: The text to learn.
-        limit: Most tokens; nothing is no limit.
-        count: Counts the tokens of a text.
+    Raises:
+        InputError: The vocabulary is not installed.
     """
     if limit is None:
         return None
-    texts = (*messages, answer)
+    texts = (messages.system, messages.user, answer)
     # A token has one byte at least, so most texts need not be counted.
-    if sum(len(text.encode(errors="replace")) for text in texts) <= limit:
+    if sum(map(count_bytes, texts)) <= limit:
         return None
-    tokens = sum(count(text) for text in texts)
+    tokens = sum(map(count, texts))
     if tokens <= limit:
         return None
     return Finding(RowDrop.TOO_MANY_TOKENS, f"{tokens} tokens, {limit} are allowed")

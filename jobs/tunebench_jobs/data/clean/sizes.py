@@ -5,6 +5,7 @@ from __future__ import annotations
 from tunebench_jobs.data.clean.changes import has_changes
 from tunebench_jobs.data.drops import Finding, RowDrop
 from tunebench_jobs.rows import ChangedFile, PullRequest
+from tunebench_jobs.tokens import count_bytes
 
 _NOTES = ("Binary files ", "GIT binary patch", "Binary file ")
 _SUBMODULE = "Subproject commit "
@@ -26,7 +27,7 @@ def find_size_problem(pr: PullRequest, *, max_kib: int, max_files: int) -> Findi
     """Return why a diff is too large to be read as one change, or nothing."""
     if len(pr.files) > max_files:
         return Finding(RowDrop.TOO_LARGE, f"{len(pr.files)} files, {max_files} are allowed")
-    size = sum(_count_bytes(file.patch) for file in pr.files)
+    size = sum(count_bytes(file.patch) for file in pr.files)
     if size > max_kib * 1024:
         return Finding(
             RowDrop.TOO_LARGE, f"{(size + 1023) // 1024} KiB of diff, {max_kib} are allowed"
@@ -37,7 +38,3 @@ def find_size_problem(pr: PullRequest, *, max_kib: int, max_files: int) -> Findi
 def find_no_change(pr: PullRequest) -> Finding | None:
     """Say so if no line of text changes: moves and modes only, or space at line ends."""
     return None if has_changes(pr.files) else Finding(RowDrop.NO_CHANGE)
-
-
-def _count_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
