@@ -12,7 +12,7 @@ from make_changes import make_lines, make_patch
 from make_changes import make_signature as sign
 
 from tunebench_jobs.data.similar import DuplicateIndex, MatchKind, Signature
-from tunebench_jobs.data.similar.duplicates import choose_bands
+from tunebench_jobs.data.similar.duplicates import MOST_COMPARED, choose_bands
 from tunebench_jobs.data.similar.signature import (
     MINHASH_SLOTS,
     RUN_WORDS,
@@ -140,6 +140,23 @@ def test_the_nearest_of_several_is_named() -> None:
 
     assert match is not None
     assert (match.key, match.is_exact) == ("near", False)
+
+
+def test_copies_are_found_among_many_of_one_template() -> None:
+    """Where hundreds are fairly alike, the few that are compared are the right ones."""
+    template = make_lines(20)
+    signatures = [sign(make_patch([*template, *make_lines(3, 100 + n)])) for n in range(300)]
+    index = DuplicateIndex(0.8)
+    for number, signature in enumerate(signatures):
+        index.add(str(number), signature)
+    copies = [
+        index.find(sign(make_patch([*template, *make_lines(3, 100 + n), "one = more + line"])))
+        for n in range(0, 300, 10)
+    ]
+
+    assert estimate_jaccard(signatures[0].shingles, signatures[1].shingles) > 0.7
+    assert len(signatures) > 5 * MOST_COMPARED
+    assert [match.key if match else None for match in copies] == [str(n) for n in range(0, 300, 10)]
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import rensa
 
 from tunebench_api.contamination import MatchKind
@@ -16,10 +20,14 @@ from tunebench_jobs.data.similar.signature import (
 # How sure a pair of just the threshold's similarity must be to meet in a band.
 _RECALL = 0.99
 _BANDS = (8, 16, 32, 64, 128)
+# Rows made from a template all meet in the bands, and must not cost more with each of them: of so
+# many, the newest, slots are counted, and so many, the likeliest, are compared.
+_MOST_COUNTED = 4096
+MOST_COMPARED = 32
 
 
 class DuplicateIndex:
-    """Pull requests by their signatures; memory grows by 12 KiB at most for each."""
+    """Pull requests by their signatures; memory grows by 12 KiB at most for each of them."""
 
     def __init__(self, threshold: float) -> None:
         """Prepare for pairs of at least this Jaccard index of their shingles."""
@@ -27,6 +35,8 @@ class DuplicateIndex:
         self._lsh = rensa.RMinHashLSH(threshold, MINHASH_SLOTS, choose_bands(threshold))
         self._keys: list[str] = []
         self._shingles: list[Hashes] = []
+        # A row for each pull request; one of zeros where there are too few words.
+        self._digests = np.zeros((256, MINHASH_SLOTS), dtype=np.uint32)
         self._patches: dict[bytes, int] = {}
         self._normalised: dict[bytes, int] = {}
 
@@ -42,6 +52,7 @@ class DuplicateIndex:
         self._normalised.setdefault(signature.normalised, place)
         if signature.minhash is not None:
             self._lsh.insert(place, signature.minhash)
+            self._keep_digest(place, signature.minhash)
 
     def find(self, signature: Signature) -> Match | None:
         """Return the pull request that this one repeats: the same patch first, then the nearest."""
@@ -57,14 +68,29 @@ class DuplicateIndex:
         if signature.minhash is None:
             return None
         best, similarity = -1, 0.0
-        # Sorted, so that the first of equals is found whatever the order of the bands.
-        for place in sorted(set(self._lsh.query(signature.minhash))):
+        for place in self._list_likeliest(signature.minhash):
             found = estimate_jaccard(signature.shingles, self._shingles[place])
-            if found > similarity:
+            if (found, -place) > (similarity, -best):
                 best, similarity = place, found
         if best < 0 or similarity < self._threshold:
             return None
         return Match(self._keys[best], MatchKind.NEAR_DUPLICATE, similarity)
+
+    def _list_likeliest(self, minhash: Any) -> npt.NDArray[np.intp]:
+        """Return the places that share a band, those with most slots in common first."""
+        places = np.unique(np.array(self._lsh.query(minhash), dtype=np.intp))[-_MOST_COUNTED:]
+        if len(places) <= MOST_COMPARED:
+            return places
+        digest = np.array(minhash.digest(), dtype=np.uint32)
+        shared = (self._digests[places] == digest).sum(axis=1)
+        return places[np.argsort(-shared, kind="stable")[:MOST_COMPARED]]
+
+    def _keep_digest(self, place: int, minhash: Any) -> None:
+        if place >= len(self._digests):
+            grown = np.zeros((max(2 * len(self._digests), place + 1), MINHASH_SLOTS), np.uint32)
+            grown[: len(self._digests)] = self._digests
+            self._digests = grown
+        self._digests[place] = minhash.digest()
 
 
 def choose_bands(threshold: float) -> int:
