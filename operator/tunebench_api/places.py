@@ -2,7 +2,7 @@
 
 `pvc://CLAIM/PATH` is a file or folder in a PersistentVolumeClaim of the run's namespace, mounted at
 the same place in every pod. `s3://BUCKET/PATH` lies in a bucket, of which machines have copies.
-`sample://NAME` is a file that ships with tunebench.
+`sample://NAME` is a file that ships with tunebench. Data may lie at other URLs, too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,16 @@ PVC_MOUNTS = "/mnt/pvc"
 # In a checkout; an image has its own.
 SAMPLES_FOLDER = "manifests/samples/data"
 
+# What fsspec opens, some of it with a package that has to be installed beside tunebench.
+URL_SCHEMES = frozenset(
+    {
+        "abfs", "abfss", "adl", "az", "ftp", "gcs", "gs", "hdfs", "hf", "http", "https", "oci",
+        "oss", "sftp", "smb", "webdav", "webhdfs",
+    }
+)  # fmt: skip
+
+_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_GLOB = re.compile(r"[*?[]")
 _SAMPLE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*")
 _BUCKET = re.compile(r"s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^?#]*)?")
 _CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -56,6 +66,27 @@ def resolve_place(uri: str) -> str:
 def is_remote(uri: str) -> bool:
     """Whether a URI names what no machine can open as a file."""
     return uri.startswith(S3_SCHEME)
+
+
+def find_scheme(uri: str) -> str:
+    """Return the scheme of a URI; a path has none."""
+    match = _SCHEME.match(uri)
+    return match[1].lower() if match else ""
+
+
+def is_url(uri: str) -> bool:
+    """Whether a URI names what is read over the network at each use, and has no digest."""
+    return find_scheme(uri) in URL_SCHEMES
+
+
+def split_pattern(path: str) -> tuple[str, str]:
+    """Return the folder of a pattern such as `data/2024-*.jsonl`, and the pattern in it.
+
+    What has no `*`, `?` or `[` is a folder as a whole.
+    """
+    parts = path.split("/")
+    first = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+    return "/".join(parts[:first]), "/".join(parts[first:])
 
 
 def check_bucket(uri: str) -> None:

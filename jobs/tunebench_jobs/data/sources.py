@@ -1,4 +1,4 @@
-"""Read the sources that a run names, with the facts that the manifest keeps of them."""
+"""Open what a run names as a stream of pull requests, whatever it is."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tunebench_api.v1alpha1 import Answers, EvalSource, GitSource, TrainSource
+from tunebench_jobs.data.files_source import open_files
 from tunebench_jobs.data.git_pulls import DroppedCommit
 from tunebench_jobs.data.git_source import load_git_pulls
-from tunebench_jobs.data.load import Row, load_rows, parse_local_path
-from tunebench_jobs.files import build_file_digest
+from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
+
+__all__ = ["BrokenRow", "LoadedSource", "OpenedSource", "Row", "load_source", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -24,25 +26,39 @@ class LoadedSource:
     dropped: Sequence[DroppedCommit] = ()
 
 
+def open_source(
+    source: TrainSource | EvalSource, dataset: str, *, answers: Answers, clones: Path
+) -> OpenedSource:
+    """Open what `source` names; `dataset` is `train` or `eval`.
+
+    Raises:
+        InputError: It is absent or unreadable.
+        RetryableError: A server does not answer.
+    """
+    if source.git is not None:
+        return _open_git(source.git, dataset, answers=answers, clones=clones)
+    return open_files(source.uri or "", dataset, f"spec.dataset.{dataset}.uri")
+
+
 def load_source(
     source: TrainSource | EvalSource, dataset: str, *, answers: Answers, clones: Path
 ) -> LoadedSource:
-    """Read the file or the repository that `source` names; `dataset` is `train` or `eval`.
+    """Read a source into memory, strictly: the first broken row ends it.
 
     Raises:
         InputError: It is absent, unreadable or broken.
         RetryableError: A server does not answer.
     """
-    if source.git is not None:
-        return _load_git(source.git, dataset, answers=answers, clones=clones)
-    field = f"spec.dataset.{dataset}.uri"
-    path = parse_local_path(source.uri or "", field)
-    rows = tuple(load_rows(path, field))
-    facts = {"uri": source.uri, "sha256": build_file_digest(path), "rows": len(rows)}
-    return LoadedSource(dataset, rows, facts)
+    opened = open_source(source, dataset, answers=answers, clones=clones)
+    rows = []
+    for row in opened.rows:
+        if isinstance(row, BrokenRow):
+            raise row.build_error()
+        rows.append(row)
+    return LoadedSource(dataset, rows, opened.facts, opened.dropped)
 
 
-def _load_git(source: GitSource, dataset: str, *, answers: Answers, clones: Path) -> LoadedSource:
+def _open_git(source: GitSource, dataset: str, *, answers: Answers, clones: Path) -> OpenedSource:
     found = load_git_pulls(
         source.repository or "",
         ref=source.ref,
@@ -58,5 +74,5 @@ def _load_git(source: GitSource, dataset: str, *, answers: Answers, clones: Path
         "commits_kept": len(found.pulls),
         "commits_dropped": found.reasons,
     }
-    rows = tuple(Row(pull, f"{found.repository}@{sha}") for pull, sha in found.pulls)
-    return LoadedSource(dataset, rows, facts, found.dropped)
+    rows = (Row(pull, f"{found.repository}@{sha}") for pull, sha in found.pulls)
+    return OpenedSource(dataset, rows, facts, list(found.dropped))

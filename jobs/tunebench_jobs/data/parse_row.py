@@ -1,0 +1,178 @@
+"""Turn what a file holds into a pull request, or say why it cannot be one.
+
+All of it was written by strangers. Names that could lead out of a folder or steer a terminal make
+a row broken; control characters in prose are replaced; diffs, files and answers stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from tunebench_jobs.data.drops import DETAIL_CHARACTERS
+from tunebench_jobs.data.opened import BrokenRow, Row
+from tunebench_jobs.records import describe_validation_error
+from tunebench_jobs.rows import PullRequest
+
+# What a row may hold at most, so that no row takes the memory of all others.
+MAX_FILES = 10_000
+MAX_COMMITS = 10_000
+MAX_KEYS = 1000
+
+# Of prose: all but tab, line feed and carriage return.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# Of names: those, and what reverses or breaks the text around them.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
+_SLASHES = re.compile(r"[/\\]")
+_URL = re.compile(r"https?://[^\s\x00-\x20\x7f]+")
+_PROSE = ("title", "description", "branch", "language", "author", "license", "commit", "fork_of")
+
+
+def parse_row(raw: Any, origin: str) -> Row | BrokenRow:
+    """Return the row that plain values mean."""
+    if not isinstance(raw, dict):
+        return build_broken(origin, f"must be an object, got {type(raw).__name__}")
+    if too_much := _find_too_much(raw):
+        return build_broken(origin, too_much)
+    try:
+        pull = PullRequest.model_validate(_clean_row(raw))
+    except ValidationError as error:
+        return build_broken(origin, describe_validation_error(error))
+    problem = next(_find_problems(pull), None)
+    return build_broken(origin, problem) if problem else Row(neutralise_prose(pull), origin)
+
+
+def parse_json(text: bytes, origin: str) -> Any | BrokenRow:
+    """Parse JSON with pydantic's parser, which also refuses deep nests and lone surrogates."""
+    try:
+        return from_json(text)
+    except ValueError as error:
+        return build_broken(origin, f"must be JSON in UTF-8, got {error}")
+
+
+def build_broken(origin: str, detail: str) -> BrokenRow:
+    """Build a broken row from texts that quote what a stranger wrote."""
+    return BrokenRow(escape_controls(origin), escape_controls(detail)[:DETAIL_CHARACTERS])
+
+
+def escape_controls(text: str) -> str:
+    """Return a text on one line in which nothing steers a terminal."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def parse_moment(text: str) -> datetime:
+    """Parse an RFC 3339 time; one without an offset is UTC.
+
+    Raises:
+        ValueError: It is none.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def find_path_problem(path: str) -> str | None:
+    """Return why a name cannot be that of a file in a repository."""
+    if _STEERING.search(path):
+        return "must not hold control characters"
+    if _ABSOLUTE.match(path):
+        return "must be relative to the repository"
+    if any(part in {"", ".", ".."} for part in path.split("/")) or ".." in _SLASHES.split(path):
+        return "must not have empty parts, `.` or `..`"
+    return None
+
+
+def neutralise_prose(pull: PullRequest) -> PullRequest:
+    """Replace control characters in what people wrote around the change."""
+    changed: dict[str, Any] = {
+        name: _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+        for name in _PROSE
+        if (text := getattr(pull, name)) and _CONTROLS.search(text)
+    }
+    if any(map(_CONTROLS.search, pull.commits)):
+        changed["commits"] = tuple(
+            _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text) for text in pull.commits
+        )
+    return pull.model_copy(update=changed) if changed else pull
+
+
+def _find_too_much(raw: Mapping[str, Any]) -> str | None:
+    """Look before the types are checked, because a list of errors costs more than the values."""
+    sizes = (
+        ("row", raw, MAX_KEYS),
+        ("files", raw.get("files"), MAX_FILES),
+        ("commits", raw.get("commits"), MAX_COMMITS),
+        ("answers", raw.get("answers"), MAX_KEYS),
+        ("languages", raw.get("languages"), MAX_KEYS),
+        *(("files", file, MAX_KEYS) for file in _list(raw.get("files"))[:MAX_FILES]),
+    )
+    return next(
+        (
+            f"`{name}` must have at most {limit} entries, got {len(value)}"
+            for name, value, limit in sizes
+            if isinstance(value, dict | list | tuple) and len(value) > limit
+        ),
+        None,
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _find_problems(pull: PullRequest) -> Iterator[str]:
+    for name in ("id", "repository"):
+        if _STEERING.search(getattr(pull, name)):
+            yield f"`{name}` must not hold control characters, got {getattr(pull, name)!r}"
+    if pull.url and not _URL.fullmatch(pull.url):
+        yield f"`url` must begin with https:// or http://, got {pull.url!r}"
+    if pull.merged_at is not None and not _is_moment(pull.merged_at):
+        yield f"`merged_at` must be an RFC 3339 time, got {pull.merged_at!r}"
+    yield from _find_path_problems(pull)
+
+
+def _find_path_problems(pull: PullRequest) -> Iterator[str]:
+    for number, file in enumerate(pull.files):
+        for name, path in (("path", file.path), ("previous_path", file.previous_path)):
+            problem = find_path_problem(path) if path is not None else None
+            if problem:
+                yield f"`files.{number}.{name}` {problem}, got {path!r}"
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        parse_moment(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _clean_row(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop nulls, which is how Parquet shows absent values, and undo its types for maps, times."""
+    row = _drop_nulls(raw)
+    if isinstance(row.get("files"), list):
+        row["files"] = [
+            _drop_nulls(file) if isinstance(file, dict) else file for file in row["files"]
+        ]
+    for name in ("answers", "languages"):
+        row |= {name: _build_map(row[name])} if name in row else {}
+    if isinstance(row.get("merged_at"), datetime):
+        row["merged_at"] = row["merged_at"].isoformat()
+    return row
+
+
+def _build_map(value: Any) -> Any:
+    """Undo a map column, which JSON does not have, and a struct's absent members."""
+    # JSON has no tuples.
+    if isinstance(value, list) and all(isinstance(entry, tuple) for entry in value):
+        value = dict(value)
+    return _drop_nulls(value) if isinstance(value, dict) else value
+
+
+def _drop_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
