@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tunebench_jobs.errors import RetryableError
 
@@ -45,13 +46,20 @@ def save_text(path: Path, text: str) -> None:
 
 def save_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically and durably."""
+    with replace_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the place of `path`, whole and durable, unless an error ends it."""
     with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not `tempfile`, which makes files that nobody but their owner may read.
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             with temporary.open("xb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -237,21 +237,36 @@ def operator_command(
 
 @dataset_app.command("from-git")
 def from_git_command(  # noqa: PLR0913, PLR0917 - options of a command line
-    # Text, because a path would lose a slash of an address.
-    repository: Annotated[str, typer.Argument(help="Path or clone address of a git repository.")],
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
+    # Text, because a path would lose a slash of an address.
+    repository: Annotated[
+        str | None, typer.Argument(help="Path or clone address of a git repository.")
+    ] = None,
+    listed: Annotated[
+        str | None, typer.Option("--list", help="Text file with a repository to a line.")
+    ] = None,
     ref: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "HEAD",
-    limit: Annotated[int, typer.Option(min=1, help="Newest commits to look at.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="Newest commits to look at in each.")] = 1000,
     human_answers: Annotated[  # noqa: FBT002 - a flag of the command line
         bool,
         typer.Option("--human-answers", help="Add the human title and description as answers."),
     ] = False,
+    file_texts: Annotated[  # noqa: FBT002 - likewise
+        bool,
+        typer.Option("--file-texts", help="Add whole files, for prompts that show more of them."),
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Turn the merge and squash commits of a repository into pull requests."""
-    arguments = ["--repository", repository, "--out", str(out), "--ref", ref]
+    """Turn the merge, squash and rebase commits of repositories into pull requests."""
+    if (repository is None) == (listed is None):
+        msg = "give either a repository or `--list FILE`"
+        raise typer.BadParameter(msg)
+    place = ["--repository", repository] if repository else ["--list", str(listed)]
+    arguments = [*place, "--out", str(out), "--ref", ref]
     arguments += ["--limit", str(limit), "-o", output.value]
-    _run_job_tool("dataset-from-git", [*arguments, *(["--human-answers"] if human_answers else [])])
+    flags = {"--human-answers": human_answers, "--file-texts": file_texts}
+    arguments += [flag for flag, given in flags.items() if given]
+    _run_job_tool("dataset-from-git", arguments)
 
 
 @dataset_app.command("curate")

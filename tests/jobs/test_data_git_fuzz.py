@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from make_repository import MadeCommit, list_commits, make_repository, quote_path
 
 from tunebench_jobs.data.clean.generated import is_generated
-from tunebench_jobs.data.git_source import load_git_pulls
+from tunebench_jobs.data.git_source import GitOptions, open_history
 from tunebench_jobs.rows import ChangedFile
 
 pytestmark = pytest.mark.jobs
@@ -101,17 +101,18 @@ def test_rows_apply_to_the_parent(trees: list[dict[str, bytes]]) -> None:
             for number, tree in enumerate(trees)
         ]
         path = make_repository(Path(folder) / "fuzzed", commits)
-        found = load_git_pulls(str(path), ref="HEAD", limit=9, human_answers=False, clones=None)
+        history = open_history(str(path), "HEAD", GitOptions(9))
+        rows = list(history.read())
         parents = dict(zip(list_commits(path), list_commits(path)[1:], strict=False))
         trees_made = {
-            sha: apply_patch(path, parents[sha], build_patch(pull.files))
-            for pull, sha in found.pulls
-            if sha in parents
+            row.pr.commit: apply_patch(path, parents[row.pr.commit], build_patch(row.pr.files))
+            for row in rows
+            if row.pr.commit in parents
         }
         wanted = {sha: _read_tree(path, sha) for sha in trees_made}
 
-        assert found.seen == len(trees)
-        assert len(found.pulls) + len(found.dropped) == len(trees)
+        assert history.facts["commits_seen"] == len(trees)
+        assert len(rows) + len(history.dropped) == len(trees)
         assert trees_made == wanted
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from make_repository import LINK, SUBMODULE, Change, MadeCommit, list_commits, make_repository
 
-from tunebench_jobs.data.git_pulls import CommitDrop
-from tunebench_jobs.data.git_source import GitPulls, load_git_pulls
+from tunebench_api.v1alpha1 import CleaningSpec
+from tunebench_jobs.data.git_pulls import CommitDrop, PullRules, build_rules
+from tunebench_jobs.data.git_source import GitHistory, GitOptions, open_history
+from tunebench_jobs.data.opened import Row
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.rows import PullRequest
 
@@ -19,22 +22,27 @@ BASE: dict[str, bytes | Change] = {"app.py": b"one\ntwo\nthree\n", "README.md": 
 FIRST = MadeCommit("Start the application with a greeting\n", BASE)
 
 
-def load(path: Path, *, human: bool = False, limit: int = 100) -> GitPulls:
+def load(
+    path: Path, *, human: bool = False, limit: int = 100, **options: Any
+) -> tuple[GitHistory, list[Row]]:
     """Read all of a repository."""
-    return load_git_pulls(str(path), ref="HEAD", limit=limit, human_answers=human, clones=None)
+    rules = PullRules(human_answers=human)
+    history = open_history(str(path), "HEAD", GitOptions(limit, **{"rules": rules, **options}))
+    rows = list(history.read())
+    return history, rows
 
 
-def load_newest(tmp_path: Path, *commits: MadeCommit, human: bool = False) -> PullRequest:
+def load_newest(tmp_path: Path, *commits: MadeCommit, **options: Any) -> PullRequest:
     """Return the pull request of the newest of `commits`, which follow the first one."""
-    found = load(make_repository(tmp_path / "inventory", [FIRST, *commits]), human=human)
-    return found.pulls[0][0]
+    path = make_repository(tmp_path / "inventory", [FIRST, *commits])
+    return load(path, **options)[1][0].pr
 
 
 def find_reason(tmp_path: Path, *commits: MadeCommit, human: bool = False) -> CommitDrop | None:
     """Return why the newest of `commits`, which follow the first one, gives no pull request."""
     path = make_repository(tmp_path / "inventory", [FIRST, *commits])
     newest = list_commits(path)[0]
-    reasons = {drop.sha: drop.reason for drop in load(path, human=human).dropped}
+    reasons = {drop.sha: drop.reason for drop in load(path, human=human)[0].dropped}
     return reasons.get(newest)
 
 
@@ -55,7 +63,7 @@ def test_github_merge_has_title_description_commits_and_files(tmp_path: Path) ->
             ),
         ],
     )
-    pull = load(path).pulls[0][0]
+    pull = load(path)[1][0].pr
 
     assert pull.model_dump(exclude={"files", "answers"}) == {
         "id": "inventory#12",
@@ -66,6 +74,11 @@ def test_github_merge_has_title_description_commits_and_files(tmp_path: Path) ->
         "language": "Python",
         "merged_at": "2023-11-15T02:13:20Z",
         "license": None,
+        "author": "Ada",
+        "url": "",
+        "commit": list_commits(path)[0],
+        "fork_of": None,
+        "languages": {"Python": 10},
         "commits": ("Say two louder", "Say four\n\nIt was missing."),
     }
     assert [(file.path, file.status, file.patch) for file in pull.files] == [
@@ -99,15 +112,106 @@ def test_plain_commit_is_a_pull_request_of_its_own(tmp_path: Path) -> None:
 
 
 def test_number_seen_twice_gives_two_ids(tmp_path: Path) -> None:
-    """A number that two commits carry does not make two rows of one id."""
+    """A number that two commits carry, with another between, does not make two rows of one id."""
     commits = [
         MadeCommit("Greet in French (#7)", {**BASE, "app.py": b"un\n"}),
+        MadeCommit("Greet in Latin (#8)", {**BASE, "app.py": b"unus\n"}),
         MadeCommit("Greet in Danish (#7)", {**BASE, "app.py": b"en\n"}),
     ]
-    found = load(make_repository(tmp_path / "inventory", [FIRST, *commits]))
-    ids = [pull.id for pull, _ in found.pulls]
+    _, rows = load(make_repository(tmp_path / "inventory", [FIRST, *commits]))
+    ids = [row.pr.id for row in rows]
 
-    assert len(set(ids)) == len(ids) == 3
+    assert len(set(ids)) == len(ids) == 4
+
+
+def test_rebased_commits_are_one_pull_request(tmp_path: Path) -> None:
+    """Commits that one rebase landed have one title, all messages and one difference."""
+    commits = [
+        MadeCommit("Note how to greet people", {**BASE, "README.md": b"#\n"}),
+        MadeCommit("Greet in French\n\nPeople asked.", {**BASE, "app.py": b"un\n"}, rebased=True),
+        MadeCommit("Test the greeting in French", {**BASE, "app.py": b"deux\n"}, rebased=True),
+    ]
+    path = make_repository(tmp_path / "inventory", [FIRST, *commits])
+    history, rows = load(path)
+    pull = rows[0].pr
+
+    assert (pull.title, pull.description) == (
+        "Greet in French",
+        "People asked.\n\n- Test the greeting in French",
+    )
+    assert pull.commits == ("Greet in French\n\nPeople asked.", "Test the greeting in French")
+    assert [(file.path, file.patch) for file in pull.files] == [
+        ("README.md", "@@ -1 +1 @@\n-#\n+# Read me"),
+        ("app.py", "@@ -1,3 +1 @@\n-one\n-two\n-three\n+deux"),
+    ]
+    assert pull.commit == list_commits(path)[0]
+    assert (history.facts["commits_seen"], history.facts["commits_kept"]) == (4, 3)
+    assert history.facts["commits_joined"] == 1
+
+
+def test_whole_files_are_there_before_and_after(tmp_path: Path) -> None:
+    """What prompts show around a hunk comes with the row, but for long and binary files."""
+    files = {**BASE, "app.py": b"1\n\xff\n", "long.py": b"a = 1\n" * 50_000, "new.py": b"x\n"}
+    first = MadeCommit("Add a long file of numbers", {**BASE, "long.py": b"a = 1\n" * 49_999})
+    pull = load_newest(tmp_path, first, MadeCommit("Greet by number only", files), file_texts=True)
+    texts = {file.path: (file.old_text, file.new_text) for file in pull.files}
+
+    assert texts == {
+        "app.py": ("one\ntwo\nthree\n", "1\n\N{REPLACEMENT CHARACTER}\n"),
+        "long.py": (None, None),
+        "new.py": (None, "x\n"),
+    }
+
+
+def test_a_repository_has_licence_languages_and_pages(tmp_path: Path) -> None:
+    """What all of its pull requests share is read from its files and its clone address."""
+    license_text = (Path(__file__).parents[2] / "LICENSE").read_bytes()
+    path = make_repository(
+        tmp_path / "inventory",
+        [MadeCommit("Count the stock again (#3)", {**BASE, "LICENSE": license_text})],
+    )
+    remote = "https://ada:secret@github.com/acme/inventory.git"
+    subprocess.run(["git", "config", "remote.origin.url", remote], cwd=path, check=True)
+    history, rows = load(path)
+    pull = rows[0].pr
+
+    assert (pull.id, pull.license) == ("acme/inventory#3", "Apache-2.0")
+    assert pull.url == "https://github.com/acme/inventory/pull/3"
+    assert pull.languages == {"Python": 14}
+    assert history.facts["license"] == "Apache-2.0"
+
+
+def test_names_that_deceive_give_no_pull_request(tmp_path: Path) -> None:
+    """A file whose name steers a terminal is no part of a row, and controls leave its prose."""
+    evil = MadeCommit("Add a file with a name", {**BASE, "a\x1b[2J.py": b"1\n"})
+    prose = load_newest(
+        tmp_path / "prose", MadeCommit("Clear \x1b[2J the screen now", {"app.py": b"1\n"})
+    )
+
+    assert find_reason(tmp_path / "name", evil) is CommitDrop.UNSAFE_NAME
+    assert prose.title == "Clear \N{REPLACEMENT CHARACTER}[2J the screen now"
+
+
+def test_cleaning_decides_what_a_history_leaves_out(tmp_path: Path) -> None:
+    """A step that is skipped is skipped here too, and limits of the cleaning are the limits."""
+    cleaning = CleaningSpec.from_wire(
+        {"skip": ["Bots", "Reverts", "Generated", "Binary"], "maxFiles": 2}
+    )
+    rules = build_rules(cleaning, human_answers=False)
+    commits = [
+        MadeCommit("Bump what it needs", {**BASE, "poetry.lock": b"1\n"}, author="x[bot] <x@y>"),
+        MadeCommit("Revert the greeting: too loud", {**BASE, "app.py": b"1\n"}),
+        MadeCommit("Add a picture of us all", {**BASE, "app.py": b"1\n", "a.png": b"\x89\0"}),
+        MadeCommit("Add three files at once", dict.fromkeys(["x.py", "y.py", "z.py"], b"1\n")),
+    ]
+    path = make_repository(tmp_path / "inventory", [FIRST, *commits])
+    history, rows = load(path, rules=rules)
+
+    assert [row.pr.title for row in rows] == [commits[i].message for i in (2, 1, 0)] + [
+        "Start the application with a greeting"
+    ]
+    assert [file.is_binary for file in rows[0].pr.files] == [True]
+    assert [drop.reason for drop in history.dropped] == [CommitDrop.TOO_LARGE]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +306,7 @@ def test_squash_with_a_poor_title_is_dropped_only_for_human_answers(tmp_path: Pa
 
 
 def test_only_text_that_people_write_is_kept(tmp_path: Path) -> None:
-    """Locks, pictures and submodules in a change are left out of its row; renames stay."""
+    """Locks and submodules in a change are left out of its row; renames and pictures stay."""
     files: dict[str, bytes | Change] = {
         "greeting.py": b"one\ntwo\nthree\nfour\n",
         "README.md": b"no newline at end",
@@ -214,7 +318,8 @@ def test_only_text_that_people_write_is_kept(tmp_path: Path) -> None:
     pull = load_newest(tmp_path, MadeCommit("Rename the application", files))
     rows = {file.path: file for file in pull.files}
 
-    assert sorted(rows) == ["README.md", "greeting.py", "link"]
+    assert sorted(rows) == ["README.md", "greeting.py", "link", "logo.png"]
+    assert [path for path, file in rows.items() if file.is_binary] == ["logo.png"]
     assert (rows["greeting.py"].status, rows["greeting.py"].previous_path) == ("renamed", "app.py")
     assert rows["README.md"].patch.endswith("\n\\ No newline at end of file")
 
@@ -231,7 +336,7 @@ def test_settings_of_the_repository_change_nothing(tmp_path: Path) -> None:
     path = make_repository(
         tmp_path / "inventory", [FIRST, MadeCommit("Count to one", {"app.py": b"1\n"})]
     )
-    before = load(path)
+    before = load(path)[1]
     settings = {
         "color.ui": "always",
         "diff.noprefix": "true",
@@ -246,7 +351,7 @@ def test_settings_of_the_repository_change_nothing(tmp_path: Path) -> None:
         subprocess.run(["git", "config", name, value], cwd=path, check=True)
     (path / ".gitattributes").write_text("*.py binary\n")
 
-    assert load(path) == before
+    assert load(path)[1] == before
 
 
 def test_limit_counts_the_newest_commits(tmp_path: Path) -> None:
@@ -255,10 +360,10 @@ def test_limit_counts_the_newest_commits(tmp_path: Path) -> None:
         MadeCommit(f"Count further, up to {number}", {**BASE, "app.py": b"%d\n" % number})
         for number in range(5)
     ]
-    found = load(make_repository(tmp_path / "inventory", [FIRST, *commits]), limit=2)
+    history, rows = load(make_repository(tmp_path / "inventory", [FIRST, *commits]), limit=2)
 
-    assert found.seen == 2
-    assert [pull.title for pull, _ in found.pulls] == [
+    assert history.facts["commits_seen"] == 2
+    assert [row.pr.title for row in rows] == [
         "Count further, up to 4",
         "Count further, up to 3",
     ]
@@ -270,8 +375,7 @@ def test_clone_of_a_url_is_brought_up_to_date(tmp_path: Path) -> None:
     url, clones = f"file://{path}", tmp_path / "clones"
 
     def count() -> int:
-        found = load_git_pulls(url, ref="main", limit=9, human_answers=False, clones=clones)
-        return found.seen
+        return len(list(open_history(url, "main", GitOptions(9, clones=clones)).read()))
 
     first = count()
     make_repository(path, [FIRST, MadeCommit("Count to one", {"app.py": b"1\n"})])
@@ -305,4 +409,4 @@ def test_unusable_repository_is_named(tmp_path: Path, address: str, ref: str, wo
     wanted = address.format(path=path, **places)
 
     with pytest.raises(InputError, match=words):
-        load_git_pulls(wanted, ref=ref, limit=9, human_answers=False, clones=tmp_path / "clones")
+        open_history(wanted, ref, GitOptions(9, clones=tmp_path / "clones"))

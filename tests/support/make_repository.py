@@ -9,6 +9,7 @@ from pathlib import Path
 
 LINK = "120000"
 SUBMODULE = "160000"
+REBASED_AT = 1_800_000_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class MadeCommit:
     files: Mapping[str, bytes | Change]
     parents: Sequence[int] | None = None
     author: str = "Ada <ada@example.org>"
+    # Written long before, and committed at once with the rebased ones around it.
+    rebased: bool = False
 
 
 def make_repository(path: Path, commits: Sequence[MadeCommit]) -> Path:
@@ -51,12 +54,13 @@ def list_commits(path: Path) -> list[str]:
 
 def _build_commit(place: int, commit: MadeCommit) -> bytes:
     # One hour apart, so that the order in time is the order of the list.
-    moment = 1_700_000_000 + 3600 * place
+    moment = REBASED_AT if commit.rebased else 1_700_000_000 + 3600 * place
+    written = moment - 86_400 if commit.rebased else moment
     parents = commit.parents if commit.parents is not None else range(max(0, place - 1), place)
     lines = [
         b"commit refs/heads/main",
         b"mark :%d" % (place + 1),
-        f"author {commit.author} {moment} +0000".encode(),
+        f"author {commit.author} {written} +0000".encode(),
         f"committer {commit.author} {moment} +0000".encode(),
         _build_data(commit.message.encode()),
         *(

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from tunebench_jobs.data.git_landings import plan_landings, plan_sides
 from tunebench_jobs.data.git_log import LoggedCommit, SideCommit, parse_log
-from tunebench_jobs.data.git_source import plan_sides
 from tunebench_jobs.data.paths import find_main_language
 
-HEADER = "\0{sha}\n{parents}\n2024-05-01T10:00:00+02:00\nAda\nada@example.org\n{message}\0\n"
+MOMENT = "2024-05-01T10:00:00+02:00"
+AT, LATER = "2024-05-02T10:00:00+02:00", "2024-05-02T10:00:09+02:00"
+PERSON = "Ada\nada@example.org"
+HEADER = f"\0{{sha}}\n{{parents}}\n{MOMENT}\n{MOMENT}\n{PERSON}\n{PERSON}\n{{message}}\0\n"
 
 
 def parse(text: str) -> list[LoggedCommit]:
@@ -67,6 +74,44 @@ def test_side_commits_belong_to_the_merge_that_brought_them() -> None:
         # A merge within a branch is no message of its own.
         "m3": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("messages", "changes", "groups"),
+    [
+        pytest.param(("One", "Two"), {}, [["a", "b"]], id="rebased together"),
+        pytest.param(("One", "Two"), {"author": "Bo"}, [["a"], ["b"]], id="of two people"),
+        pytest.param(("One", "Two"), {"committer": "Bo"}, [["a"], ["b"]], id="by two people"),
+        pytest.param(("One", "Two"), {"committed_at": LATER}, [["a"], ["b"]], id="not at once"),
+        pytest.param(("One", "Two"), {"authored_at": AT}, [["a"], ["b"]], id="written there"),
+        pytest.param(("One", "Two"), {"parents": ("a", "x")}, [["a"], ["b"]], id="a merge"),
+        pytest.param(("One (#1)", "Two (#1)"), {"author": "Bo"}, [["a", "b"]], id="one number"),
+        pytest.param(("One (#1)", "Two (#2)"), {}, [["a"], ["b"]], id="two numbers"),
+        pytest.param(("One (#1)", "Two"), {}, [["a"], ["b"]], id="a number and none"),
+        pytest.param(
+            ("One\n\nPR-URL: https://example.org/a/b/pull/9", "Two (#9)"),
+            {"author": "Bo", "committed_at": LATER},
+            [["a", "b"]],
+            id="named below",
+        ),
+        pytest.param(
+            ("One\n\nChange-Id: I1", "Two\n\nChange-Id: I2"),
+            {},
+            [["a"], ["b"]],
+            id="reviewed alone",
+        ),
+    ],
+)
+def test_commits_of_one_rebase_are_one_pull_request(
+    messages: tuple[str, str], changes: dict[str, Any], groups: list[list[str]]
+) -> None:
+    """A number that both name decides; else one author, and one rebase that wrote both."""
+    first = SideCommit(("base",), "Ada", messages[0], "Ada", AT, MOMENT)
+    second = replace(SideCommit(("a",), "Ada", messages[1], "Ada", AT, MOMENT), **changes)
+    found = plan_landings(["b", "a"], {"b": second, "a": first})
+
+    assert [list(landing.shas) for landing in reversed(found)] == groups
+    assert found[-1].base == "base"
 
 
 def test_main_language_is_that_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""`tunebench dataset from-git`: the history of a repository as a JSONL file of pull requests."""
+"""`tunebench dataset from-git`: the history of repositories as a JSONL file of pull requests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from tunebench_api.errors import build_problem_document, parse_problem
-from tunebench_api.v1alpha1 import Tool
+from tunebench_api.v1alpha1 import GitSource, Tool
 from tunebench_jobs.data.drops import RowDrop
-from tunebench_jobs.data.git_pulls import DROP_MEANINGS
-from tunebench_jobs.data.git_source import GitPulls, load_git_pulls
+from tunebench_jobs.data.git_pulls import DROP_MEANINGS, PullRules
+from tunebench_jobs.data.git_source import GitOptions
 from tunebench_jobs.data.human import build_human_answer
+from tunebench_jobs.data.opened import BrokenRow
+from tunebench_jobs.data.sources import open_git
 from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.files import disk_errors, save_text
-from tunebench_jobs.records import dump_jsonl
+from tunebench_jobs.files import replace_file
 from tunebench_jobs.rows import PullRequest
 
 logger = logging.getLogger(__name__)
@@ -42,48 +43,46 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def build_rows(
-    found: GitPulls, *, human_answers: bool
-) -> tuple[list[PullRequest], list[PullRequest]]:
-    """Return the rows to write, and those that have no human answer though one is wanted."""
-    pulls = [pull for pull, _ in found.pulls]
-    if not human_answers:
-        return pulls, []
-    answers = [(pull, build_human_answer(pull)) for pull in pulls]
-    return [
-        pull.model_copy(update={"answers": {Tool.DESCRIBE: answer.text}})
-        for pull, answer in answers
-        if answer
-    ], [pull for pull, answer in answers if answer is None]
-
-
 def _write(options: argparse.Namespace) -> dict[str, Any]:
     out: Path = options.out
     if out.suffix != ".jsonl":
         msg = f"`--out` must end in .jsonl, got `{out}`"
         raise InputError(msg)
-    with tempfile.TemporaryDirectory(prefix="tunebench-") as clones:
-        found = load_git_pulls(
-            options.repository,
-            ref=options.ref,
-            limit=options.limit,
-            human_answers=options.human_answers,
-            clones=Path(clones),
-        )
-    rows, unanswered = build_rows(found, human_answers=options.human_answers)
-    with disk_errors(out.parent):
-        save_text(out, dump_jsonl(rows))
-    reasons = Counter(found.reasons)
-    reasons.update({str(RowDrop.NO_ANSWER): len(unanswered)} if unanswered else {})
+    source = GitSource(
+        repository=options.repository, list=options.list, ref=options.ref, limit=options.limit
+    )
+    rules = PullRules(human_answers=options.human_answers)
+    written, unanswered = 0, 0
+    with (
+        tempfile.TemporaryDirectory(prefix="tunebench-") as clones,
+        replace_file(out) as file,
+    ):
+        reading = GitOptions(options.limit, rules, options.file_texts, Path(clones))
+        opened = open_git(source, reading, dataset="train", field="--list")
+        for row in opened.rows:
+            if isinstance(row, BrokenRow):
+                raise row.build_error()
+            pull = _answer(row.pr) if options.human_answers else row.pr
+            if pull is None:
+                unanswered += 1
+                continue
+            written += 1
+            file.write(pull.model_dump_json(exclude_defaults=True).encode() + b"\n")
+    facts = dict(opened.facts)
+    reasons = Counter(facts["commits_dropped"])
+    reasons.update({str(RowDrop.NO_ANSWER): unanswered} if unanswered else {})
     return {
-        "repository": found.repository,
-        "ref": found.ref,
-        "commit": found.commit,
+        **facts,
         "out": str(out),
-        "commits_seen": found.seen,
-        "commits_kept": len(rows),
+        "commits_kept": written,
         "commits_dropped": dict(sorted(reasons.items())),
     }
+
+
+def _answer(pull: PullRequest) -> PullRequest | None:
+    """Return a pull request with its human answer, if it has one."""
+    answer = build_human_answer(pull)
+    return pull.model_copy(update={"answers": {Tool.DESCRIBE: answer.text}}) if answer else None
 
 
 def _build_text(summary: dict[str, Any]) -> str:
@@ -100,16 +99,23 @@ def _build_text(summary: dict[str, Any]) -> str:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tunebench dataset from-git", description=__doc__)
-    parser.add_argument(
-        "--repository", required=True, help="path or clone address of a git repository"
-    )
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--repository", help="path or clone address of a git repository")
+    place.add_argument("--list", help="text file with a repository to a line")
     parser.add_argument("--ref", default="HEAD", help="branch, tag or commit")
-    parser.add_argument("--limit", type=_parse_limit, default=1000, help="newest commits to read")
+    parser.add_argument(
+        "--limit", type=_parse_limit, default=1000, help="newest commits to read of each"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSONL file to write")
     parser.add_argument(
         "--human-answers",
         action="store_true",
         help="add the human title and description as answers to Describe",
+    )
+    parser.add_argument(
+        "--file-texts",
+        action="store_true",
+        help="add the whole files before and after, for prompts that show more of them",
     )
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     return parser

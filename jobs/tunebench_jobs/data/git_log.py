@@ -7,18 +7,18 @@ only: a message cannot hold a NUL, and a hunk's header says how many lines belon
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
 from tunebench_jobs.data.clean.generated import is_generated
 from tunebench_jobs.data.git_repository import GitRepository
 
-# A commit with more text of patches is not kept, so the rest of it is read and forgotten.
 MAX_PATCH_BYTES = 128 * 1024
 MAX_FILES = 100
 
-_FIELDS = "%H%n%P%n%cI%n%an%n%ae"
+_FIELDS = "%H%n%P%n%cI%n%aI%n%an%n%ae%n%cn%n%ce"
 _FORMAT = f"tformat:%x00{_FIELDS}%n%B%x00"
 _HUNK = re.compile(rb"^@@ -\d+(?:,(?P<old>\d+))? \+\d+(?:,(?P<new>\d+))? @@")
 _QUOTED = re.compile(rb'\\([abtnvfr"\\]|[0-7]{3})')
@@ -49,12 +49,26 @@ _DIFF_OPTIONS = (
     "--no-textconv",
     "--no-color",
     "--no-relative",
+    "--encoding=UTF-8",
     "--submodule=short",
     "--ignore-submodules=none",
     "--src-prefix=a/",
     "--dst-prefix=b/",
     "-O/dev/null",
 )
+
+
+@dataclass(frozen=True)
+class DiffLimits:
+    """How much of a change is kept; what goes beyond is read and forgotten."""
+
+    patch_bytes: int = MAX_PATCH_BYTES
+    files: int = MAX_FILES
+    # Whether files that programs write are kept like those of people.
+    with_generated: bool = False
+
+
+DEFAULT_LIMITS = DiffLimits()
 
 
 @dataclass
@@ -70,25 +84,29 @@ class FileDiff:
     submodule: bool = False
     generated: bool = False
     changed_lines: int = 0
+    # Names of the whole file before and after; zeros where there is none.
+    old_blob: str = ""
+    new_blob: str = ""
 
 
 @dataclass
 class LoggedCommit:
-    """One commit of the mainline and its difference to its first parent."""
+    """One commit of the mainline and its difference to what was there before."""
 
     sha: str
     parents: tuple[str, ...]
     committed_at: str
+    authored_at: str
     author: str
+    committer: str
     message: str
     files: list[FileDiff] = field(default_factory=list)
     patch_bytes: int = 0
 
-    @property
-    def too_large(self) -> bool:
+    def is_too_large(self, limits: DiffLimits) -> bool:
         """Whether there is too much text to keep; patches are incomplete then."""
         written = sum(not file.generated for file in self.files)
-        return self.patch_bytes > MAX_PATCH_BYTES or written > MAX_FILES
+        return self.patch_bytes > limits.patch_bytes or written > limits.files
 
     @property
     def subject(self) -> str:
@@ -103,14 +121,36 @@ class SideCommit:
     parents: tuple[str, ...]
     author: str
     message: str
+    committer: str = ""
+    committed_at: str = ""
+    authored_at: str = ""
 
 
-def load_mainline(repository: GitRepository, sha: str, limit: int) -> Iterator[LoggedCommit]:
-    """Yield the newest `limit` commits on the first-parent line of `sha`, newest first."""
-    options = ("--first-parent", "-m", f"--max-count={limit}", f"--format={_FORMAT}")
-    arguments = ("log", *options, "--no-mailmap", "--encoding=UTF-8", *_DIFF_OPTIONS, sha, "--")
-    with repository.stream(*arguments) as output:
-        yield from parse_log(output)
+def load_diffs(
+    repository: GitRepository,
+    changes: Iterable[tuple[str, str | None]],
+    limits: DiffLimits = DEFAULT_LIMITS,
+) -> Iterator[LoggedCommit]:
+    """Yield commits in the order given, each with its difference to the commit beside it.
+
+    Without one, the difference is to nothing.
+    """
+    # Git takes the further commits of a line for the parents of its first one.
+    lines = (f"{sha} {base}\n" if base else f"{sha}\n" for sha, base in changes)
+    arguments = (
+        "diff-tree",
+        "--stdin",
+        "-r",
+        "--root",
+        "--always",
+        f"--format={_FORMAT}",
+        *_DIFF_OPTIONS,
+    )
+    with tempfile.TemporaryFile() as wanted:
+        wanted.writelines(line.encode() for line in lines)
+        wanted.seek(0)
+        with repository.stream(*arguments, stdin=wanted) as output:
+            yield from parse_log(output, limits)
 
 
 def load_history(repository: GitRepository, sha: str, oldest: str) -> dict[str, SideCommit]:
@@ -121,12 +161,20 @@ def load_history(repository: GitRepository, sha: str, oldest: str) -> dict[str, 
     with repository.stream("log", *options, sha, *excluded, "--") as output:
         commits = list(parse_log(output))
     return {
-        commit.sha: SideCommit(commit.parents, commit.author, commit.message) for commit in commits
+        commit.sha: SideCommit(
+            parents=commit.parents,
+            author=commit.author,
+            message=commit.message,
+            committer=commit.committer,
+            committed_at=commit.committed_at,
+            authored_at=commit.authored_at,
+        )
+        for commit in commits
     }
 
 
-def parse_log(output: IO[bytes]) -> Iterator[LoggedCommit]:
-    """Yield the commits of `git log`'s output."""
+def parse_log(output: IO[bytes], limits: DiffLimits = DEFAULT_LIMITS) -> Iterator[LoggedCommit]:
+    """Yield the commits that git prints."""
     line = output.readline()
     while line:
         if not line.startswith(b"\0"):
@@ -134,13 +182,15 @@ def parse_log(output: IO[bytes]) -> Iterator[LoggedCommit]:
             line = output.readline()
             continue
         commit = _parse_header(line[1:], output)
-        line = _parse_diff(commit, output)
+        line = _parse_diff(commit, output, limits)
         yield commit
 
 
 def _parse_header(first: bytes, output: IO[bytes]) -> LoggedCommit:
-    lines = [first, *(output.readline() for _ in range(4))]
-    sha, parents, committed_at, name, email = (_decode(line.rstrip(b"\n")) for line in lines)
+    lines = [first, *(output.readline() for _ in range(7))]
+    sha, parents, committed_at, authored_at, *people = (
+        _decode(line.rstrip(b"\n")) for line in lines
+    )
     message = []
     # Ends at the NUL, or where a killed git ends.
     while line := output.readline():
@@ -151,44 +201,50 @@ def _parse_header(first: bytes, output: IO[bytes]) -> LoggedCommit:
         sha=sha,
         parents=tuple(parents.split()),
         committed_at=committed_at,
-        author=f"{name} <{email}>",
+        authored_at=authored_at,
+        author=f"{people[0]} <{people[1]}>",
+        committer=f"{people[2]} <{people[3]}>",
         message=_decode(b"".join(message).rstrip(b"\0\n")).strip(),
     )
 
 
-def _parse_diff(commit: LoggedCommit, output: IO[bytes]) -> bytes:
+def _parse_diff(commit: LoggedCommit, output: IO[bytes], limits: DiffLimits) -> bytes:
     """Fill in the commit's files and return the line after its diff."""
     sections: list[FileDiff] = []
     line = output.readline()
     while line and not line.startswith(b"\0"):
         if line.startswith(b":"):
-            file = _parse_raw(line)
+            file = _parse_raw(line, limits)
             commit.files.append(file)
             # Git shows a change of type as a removal and an addition.
             sections.extend([file] * (2 if file.status == "T" else 1))
             line = output.readline()
         elif line.startswith(b"diff --git ") and sections:
-            line = _parse_section(commit, sections.pop(0), output)
+            line = _parse_section(commit, sections.pop(0), output, limits)
         else:
             line = output.readline()
     return line
 
 
-def _parse_raw(line: bytes) -> FileDiff:
+def _parse_raw(line: bytes, limits: DiffLimits) -> FileDiff:
     """Parse `:<mode> <mode> <blob> <blob> <letter>[<percent>]<TAB><path>[<TAB><new path>]`."""
     facts, *paths = line.rstrip(b"\n").split(b"\t")
-    before, after, _, _, status = facts[1:].split(b" ")
+    before, after, old_blob, new_blob, status = facts[1:].split(b" ")
     names = [_decode(_unquote(path)) for path in paths]
     return FileDiff(
         status=_decode(status[:1]),
         path=names[-1],
         previous_path=names[0] if len(names) > 1 else None,
         submodule=_SUBMODULE in {before, after},
-        generated=is_generated(names[-1]),
+        generated=is_generated(names[-1]) and not limits.with_generated,
+        old_blob=_decode(old_blob),
+        new_blob=_decode(new_blob),
     )
 
 
-def _parse_section(commit: LoggedCommit, file: FileDiff, output: IO[bytes]) -> bytes:
+def _parse_section(
+    commit: LoggedCommit, file: FileDiff, output: IO[bytes], limits: DiffLimits
+) -> bytes:
     """Read one file's part of the diff and return the line after it."""
     kept: list[bytes] = []
     line = output.readline()
@@ -201,7 +257,7 @@ def _parse_section(commit: LoggedCommit, file: FileDiff, output: IO[bytes]) -> b
         for text, changes in _read_hunk(line, header, output):
             file.changed_lines += changes
             commit.patch_bytes += 0 if file.generated else len(text)
-            if not file.generated and commit.patch_bytes <= MAX_PATCH_BYTES:
+            if not file.generated and commit.patch_bytes <= limits.patch_bytes:
                 kept.append(text)
         line = output.readline()
         if line.startswith(b"\\"):

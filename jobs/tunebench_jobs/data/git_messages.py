@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 # Branches that collect the work of others: merging one of them lands no pull request.
@@ -19,6 +20,15 @@ _BORS = re.compile(r"^Auto merge of #(?P<number>\d+) - [^:\s]+:(?P<branch>[^,\s]
 _BITBUCKET = re.compile(r"^Merged in (?P<branch>\S+) \(pull request #(?P<number>\d+)\)")
 _AZURE = re.compile(r"^Merged PR (?P<number>\d+): (?P<title>.+)")
 _SQUASH = re.compile(r"^(?P<title>.+?)\s*\(#(?P<number>\d+)\)$")
+# How projects name the pull request where they land its commits one by one, or by hand.
+_PULL_URL = re.compile(r"^PR-URL: \S+/(?:pull|merge_requests)/(?P<number>\d+)/?\s*$", re.MULTILINE)
+_CLOSES_FROM = re.compile(
+    r"^Closes #(?P<number>\d+) from [^/\s]+/(?P<branch>\S+?)\.?\s*$", re.MULTILINE
+)
+# Each commit with one of these was a review of its own, whoever landed it beside which others.
+_OWN_REVIEW = re.compile(
+    r"^(Change-Id|Reviewed-on|Differential Revision|Phabricator Revision): \S", re.MULTILINE
+)
 _GITLAB = re.compile(r"^See merge request \S*!(?P<number>\d+)\s*$", re.MULTILINE)
 _MERGE = re.compile(
     r"^Merge (?:remote-tracking )?(?P<what>branch|tag) '(?P<branch>[^']+)'"
@@ -26,7 +36,8 @@ _MERGE = re.compile(
 )
 _TRAILER = re.compile(
     r"^(Signed-off-by|Co-authored-by|Co-developed-by|Reviewed-by|Acked-by|Tested-by|Reported-by"
-    r"|Suggested-by|Cc|Change-Id|Reviewed-on|git-svn-id|PiperOrigin-RevId|See merge request\b).*$",
+    r"|Suggested-by|Cc|Change-Id|Reviewed-on|git-svn-id|PiperOrigin-RevId|PR-URL"
+    r"|See merge request\b).*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -41,6 +52,7 @@ class Kind(StrEnum):
 
     MERGE = "merge"
     SQUASH = "squash"
+    REBASE = "rebase"
     DIRECT = "direct"
 
 
@@ -75,7 +87,24 @@ def parse_message(message: str, *, is_merge: bool) -> Landed:
     if gitlab or is_merge:
         number = gitlab["number"] if gitlab else None
         return Landed(kind, subject.strip(), clean_text(body), number)
-    return Landed(Kind.DIRECT, subject.strip(), clean_text(body))
+    return _parse_landed_by_hand(subject.strip(), body)
+
+
+def join_landed(parts: Sequence[Landed]) -> Landed:
+    """Describe a pull request of which the commits landed one by one, oldest first.
+
+    Nothing in a history says what it was called, so the first commit speaks for it, and the
+    subjects of the others follow.
+    """
+    first = next((part for part in parts if is_telling(part.title)), parts[0])
+    bullets = "\n".join(f"- {part.title}" for part in parts if part is not first)
+    description = "\n\n".join(text for text in (first.description, bullets) if text)
+    return replace(first, kind=Kind.REBASE, description=description)
+
+
+def is_own_review(message: str) -> bool:
+    """Whether a review server knows this commit by itself."""
+    return bool(_OWN_REVIEW.search(message))
 
 
 def is_merge_of_mainline(subject: str, mainline: str) -> bool:
@@ -103,6 +132,16 @@ def clean_text(text: str) -> str:
     written = _COMMENT.sub("", text.replace("\r\n", "\n"))
     written = _RULE.sub("", _TRAILER.sub("", written).rstrip()).strip()
     return "" if _MACHINE_BODY.match(written) else re.sub(r"\n{3,}", "\n\n", written)
+
+
+def _parse_landed_by_hand(subject: str, body: str) -> Landed:
+    """Read a message of which only a line below says whether it lands a pull request."""
+    if from_branch := _CLOSES_FROM.search(body):
+        text = clean_text(_CLOSES_FROM.sub("", body))
+        return Landed(Kind.SQUASH, subject, text, from_branch["number"], from_branch["branch"])
+    named = _PULL_URL.search(body)
+    kind, number = (Kind.SQUASH, named["number"]) if named else (Kind.DIRECT, None)
+    return Landed(kind, subject, clean_text(body), number)
 
 
 def _build_titled_by_body(

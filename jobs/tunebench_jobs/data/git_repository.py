@@ -67,6 +67,8 @@ class GitRepository:
     # `owner/name` where the address has both, else the folder's name.
     name: str
     branch: str
+    # Address that it was cloned from, without credentials; empty where it was not.
+    origin: str = ""
 
     def read(self, *arguments: str) -> str:
         """Return what a short git command prints.
@@ -81,22 +83,46 @@ class GitRepository:
         return done.stdout.decode(errors="replace").strip()
 
     @contextmanager
-    def stream(self, *arguments: str) -> Iterator[IO[bytes]]:
+    def stream(self, *arguments: str, stdin: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
         """Yield the standard output of a git command while it runs.
 
         Raises:
             InputError: It failed after all was read.
         """
+        with self._start(arguments, stdin or subprocess.DEVNULL) as process:
+            assert process.stdout is not None  # noqa: S101 - it was asked for
+            yield process.stdout
+
+    @contextmanager
+    def converse(self, *arguments: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        """Yield standard input and output of a git command that answers what it is asked.
+
+        Raises:
+            InputError: It failed after all was asked.
+        """
+        with self._start(arguments, subprocess.PIPE) as process:
+            assert process.stdin is not None  # noqa: S101 - it was asked for
+            assert process.stdout is not None  # noqa: S101 - likewise
+            yield process.stdin, process.stdout
+            process.stdin.close()
+
+    @contextmanager
+    def _start(
+        self, arguments: Sequence[str], stdin: IO[bytes] | int
+    ) -> Iterator[subprocess.Popen[bytes]]:
         command = _build_command("--git-dir", str(self.git_dir), *arguments)
         with (
             tempfile.TemporaryFile() as errors,
             subprocess.Popen(  # noqa: S603 - no shell; every argument is ours or checked
-                command, stdout=subprocess.PIPE, stderr=errors, env=build_environment(os.environ)
+                command,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=build_environment(os.environ),
             ) as process,
         ):
-            assert process.stdout is not None  # noqa: S101 - it was asked for
             try:
-                yield process.stdout
+                yield process
             except BaseException:
                 process.kill()
                 raise
@@ -202,7 +228,9 @@ def _check_repository(git_dir: Path, address: str) -> GitRepository:
     folder = str(Path(address).resolve()) if not _CLONE_URL.match(address) else address
     branch = _read_optional(git_dir, "symbolic-ref", "--quiet", "--short", "HEAD")
     name = build_repository_name(origin if is_url else folder)
-    return GitRepository(git_dir, shown, name=name, branch=branch)
+    return GitRepository(
+        git_dir, shown, name=name, branch=branch, origin=redact_url(origin) if is_url else ""
+    )
 
 
 def _has_head(git_dir: Path) -> bool:

@@ -1,99 +1,96 @@
-"""Pull requests out of the history of a git repository."""
+"""Pull requests out of the history of one git repository, as a stream."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tunebench_jobs.data.git_log import SideCommit, load_history, load_mainline
-from tunebench_jobs.data.git_pulls import DroppedCommit, PullBuilder
-from tunebench_jobs.data.git_repository import open_repository, resolve_commit
-from tunebench_jobs.rows import PullRequest
+from tunebench_jobs.data.git_blobs import open_blobs
+from tunebench_jobs.data.git_facts import load_facts
+from tunebench_jobs.data.git_landings import plan_landings
+from tunebench_jobs.data.git_log import load_diffs, load_history
+from tunebench_jobs.data.git_pulls import DroppedCommit, PullBuilder, PullRules
+from tunebench_jobs.data.git_repository import GitRepository, open_repository, resolve_commit
+from tunebench_jobs.data.opened import Row
 
 
 @dataclass(frozen=True)
-class GitPulls:
-    """The pull requests of a repository, newest first, and the commits that gave none."""
+class GitOptions:
+    """How a history is read; `file_texts` asks for whole files beside the diffs."""
 
-    repository: str
-    ref: str
+    limit: int
+    rules: PullRules = field(default_factory=PullRules)
+    file_texts: bool = False
+    # Folder for clones of addresses.
+    clones: Path | None = None
+
+
+@dataclass(frozen=True)
+class GitHistory:
+    """A history that is read once; `facts` and `dropped` are complete after that."""
+
+    repository: GitRepository
     commit: str
-    seen: int
-    pulls: tuple[tuple[PullRequest, str], ...]
-    dropped: tuple[DroppedCommit, ...]
+    options: GitOptions
+    facts: dict[str, Any]
+    dropped: list[DroppedCommit] = field(default_factory=list)
 
-    @property
-    def reasons(self) -> dict[str, int]:
-        """How many commits were dropped for each reason."""
-        return dict(sorted(Counter(str(drop.reason) for drop in self.dropped).items()))
+    def read(self) -> Iterator[Row]:
+        """Yield the pull requests, newest first.
+
+        Raises:
+            InputError: Git cannot read the repository.
+        """
+        repository, options = self.repository, self.options
+        newest = ("rev-list", "--first-parent", f"--max-count={options.limit}", self.commit, "--")
+        mainline = repository.read(*newest).split()
+        landings = plan_landings(mainline, load_history(repository, self.commit, mainline[-1]))
+        kept = 0
+        with open_blobs(repository) as blobs:
+            shared = load_facts(repository, self.commit, blobs)
+            builder = PullBuilder(
+                repository.name,
+                mainline=repository.branch,
+                rules=options.rules,
+                facts=shared,
+                read_texts=blobs.read if options.file_texts else None,
+            )
+            changes = ((landing.sha, landing.base) for landing in landings)
+            diffs = load_diffs(repository, changes, options.rules.limits)
+            for landing, commit in zip(landings, diffs, strict=True):
+                built = builder.build(commit, landing)
+                if isinstance(built, DroppedCommit):
+                    self.dropped.append(built)
+                    continue
+                kept += 1
+                yield Row(built, f"{repository.shown}@{commit.sha}")
+        joined = len(mainline) - len(landings)
+        self.facts.update(
+            {"license": shared.license} if shared.license else {},
+            commits_seen=len(mainline),
+            commits_kept=kept,
+            commits_dropped=count_drops(self.dropped),
+        )
+        # Commits of rebased pull requests, but for the one that each is known by.
+        self.facts.update({"commits_joined": joined} if joined else {})
 
 
-def load_git_pulls(
-    address: str, *, ref: str, limit: int, human_answers: bool, clones: Path | None
-) -> GitPulls:
-    """Read the newest `limit` commits on the first-parent line of `ref`.
+def open_history(address: str, ref: str, options: GitOptions) -> GitHistory:
+    """Open the newest commits on the first-parent line of `ref`.
 
     Raises:
         InputError: No such repository, commit, or access to them.
         RetryableError: The repository's server does not answer.
     """
-    repository = open_repository(address, clones=clones)
+    repository = open_repository(address, clones=options.clones)
     sha = resolve_commit(repository, ref)
-    newest = ("rev-list", "--first-parent", f"--max-count={limit}", sha, "--")
-    mainline = repository.read(*newest).split()
-    sides = plan_sides(mainline, load_history(repository, sha, mainline[-1]))
-    builder = PullBuilder(repository.name, mainline=repository.branch, human_answers=human_answers)
-    built = [
-        (builder.build(commit, sides[commit.sha]), commit.sha)
-        for commit in load_mainline(repository, sha, limit)
-    ]
-    return GitPulls(
-        repository=repository.shown,
-        ref=ref,
-        commit=sha,
-        seen=len(mainline),
-        pulls=tuple((pull, name) for pull, name in built if isinstance(pull, PullRequest)),
-        dropped=tuple(drop for drop, _ in built if isinstance(drop, DroppedCommit)),
-    )
+    facts = {"repository": repository.shown, "ref": ref, "commit": sha}
+    return GitHistory(repository, sha, options, facts)
 
 
-def plan_sides(
-    mainline: Sequence[str], history: Mapping[str, SideCommit]
-) -> dict[str, tuple[SideCommit, ...]]:
-    """Give each commit of a side branch to the oldest mainline commit that merges it.
-
-    Args:
-        mainline: Commits of the mainline, newest first.
-        history: All commits in question, newest first.
-    """
-    # What is outside `history` was merged before.
-    open_commits = set(history) - set(mainline)
-    order = {sha: place for place, sha in enumerate(history)}
-    sides = {}
-    for landed in reversed(mainline):
-        found = _take_reachable(history[landed].parents[1:], history, open_commits)
-        oldest_first = sorted(found, key=order.__getitem__, reverse=True)
-        # A merge inside a side branch says nothing about the change.
-        sides[landed] = tuple(
-            history[sha]
-            for sha in oldest_first
-            if len(history[sha].parents) < 2  # noqa: PLR2004 - a merge has 2
-        )
-    return sides
-
-
-def _take_reachable(
-    starts: Iterable[str], history: Mapping[str, SideCommit], open_commits: set[str]
-) -> list[str]:
-    """Return what is reachable from `starts`, and take it out of `open_commits`."""
-    found = []
-    waiting = list(starts)
-    while waiting:
-        sha = waiting.pop()
-        if sha in open_commits:
-            open_commits.remove(sha)
-            found.append(sha)
-            waiting.extend(history[sha].parents)
-    return found
+def count_drops(dropped: list[DroppedCommit]) -> dict[str, int]:
+    """Return how many commits were dropped for each reason."""
+    return dict(sorted(Counter(str(drop.reason) for drop in dropped).items()))

@@ -1,8 +1,4 @@
-"""Turn what a file holds into a pull request, or say why it cannot be one.
-
-All of it was written by strangers. Names that could lead out of a folder or steer a terminal make
-a row broken; control characters in prose are replaced; diffs, files and answers stay as they are.
-"""
+"""Turn what a file holds into a pull request, or say why it cannot be one."""
 
 from __future__ import annotations
 
@@ -15,6 +11,12 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from tunebench_jobs.data.drops import DETAIL_CHARACTERS
+from tunebench_jobs.data.names import (
+    escape_controls,
+    find_path_problem,
+    is_steering,
+    neutralise_prose,
+)
 from tunebench_jobs.data.opened import BrokenRow, Row
 from tunebench_jobs.records import describe_validation_error
 from tunebench_jobs.rows import PullRequest
@@ -24,14 +26,7 @@ MAX_FILES = 10_000
 MAX_COMMITS = 10_000
 MAX_KEYS = 1000
 
-# Of prose: all but tab, line feed and carriage return.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-# Of names: those, and what reverses or breaks the text around them.
-_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
-_SLASHES = re.compile(r"[/\\]")
 _URL = re.compile(r"https?://[^\s\x00-\x20\x7f]+")
-_PROSE = ("title", "description", "branch", "language", "author", "license", "commit", "fork_of")
 
 
 def parse_row(raw: Any, origin: str) -> Row | BrokenRow:
@@ -61,11 +56,6 @@ def build_broken(origin: str, detail: str) -> BrokenRow:
     return BrokenRow(escape_controls(origin), escape_controls(detail)[:DETAIL_CHARACTERS])
 
 
-def escape_controls(text: str) -> str:
-    """Return a text on one line in which nothing steers a terminal."""
-    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
 def parse_moment(text: str) -> datetime:
     """Parse an RFC 3339 time; one without an offset is UTC.
 
@@ -74,31 +64,6 @@ def parse_moment(text: str) -> datetime:
     """
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def find_path_problem(path: str) -> str | None:
-    """Return why a name cannot be that of a file in a repository."""
-    if _STEERING.search(path):
-        return "must not hold control characters"
-    if _ABSOLUTE.match(path):
-        return "must be relative to the repository"
-    if any(part in {"", ".", ".."} for part in path.split("/")) or ".." in _SLASHES.split(path):
-        return "must not have empty parts, `.` or `..`"
-    return None
-
-
-def neutralise_prose(pull: PullRequest) -> PullRequest:
-    """Replace control characters in what people wrote around the change."""
-    changed: dict[str, Any] = {
-        name: _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
-        for name in _PROSE
-        if (text := getattr(pull, name)) and _CONTROLS.search(text)
-    }
-    if any(map(_CONTROLS.search, pull.commits)):
-        changed["commits"] = tuple(
-            _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text) for text in pull.commits
-        )
-    return pull.model_copy(update=changed) if changed else pull
 
 
 def _find_too_much(raw: Mapping[str, Any]) -> str | None:
@@ -127,7 +92,7 @@ def _list(value: Any) -> list[Any]:
 
 def _find_problems(pull: PullRequest) -> Iterator[str]:
     for name in ("id", "repository"):
-        if _STEERING.search(getattr(pull, name)):
+        if is_steering(getattr(pull, name)):
             yield f"`{name}` must not hold control characters, got {getattr(pull, name)!r}"
     if pull.url and not _URL.fullmatch(pull.url):
         yield f"`url` must begin with https:// or http://, got {pull.url!r}"

@@ -76,6 +76,8 @@ _NAMES = MappingProxyType(
 )
 # Text about the code: the main language of a change only where nothing else changed.
 _PROSE = frozenset({"Markdown", "reStructuredText", "JSON", "YAML", "TOML", "XML"})
+# What GitHub leaves out when it counts the bytes of a repository's languages.
+PROSE_AND_DATA = _PROSE | {"Protocol Buffers", "SQL"}
 
 
 def find_language(path: str) -> str:

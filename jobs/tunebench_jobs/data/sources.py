@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.v1alpha1 import Answers, EvalSource, GitSource, TrainSource
+from tunebench_api.v1alpha1 import Answers, CleaningSpec, EvalSource, GitSource, TrainSource
 from tunebench_jobs.data.files_source import open_files
-from tunebench_jobs.data.git_pulls import DroppedCommit
-from tunebench_jobs.data.git_source import load_git_pulls
+from tunebench_jobs.data.git_list import open_listed
+from tunebench_jobs.data.git_pulls import DroppedCommit, build_rules
+from tunebench_jobs.data.git_source import GitOptions, open_history
 from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
 
 __all__ = ["BrokenRow", "LoadedSource", "OpenedSource", "Row", "load_source", "open_source"]
@@ -26,18 +27,48 @@ class LoadedSource:
     dropped: Sequence[DroppedCommit] = ()
 
 
-def open_source(
-    source: TrainSource | EvalSource, dataset: str, *, answers: Answers, clones: Path
+def open_source(  # noqa: PLR0913 - one call, each argument a part of how a source is read
+    source: TrainSource | EvalSource,
+    dataset: str,
+    *,
+    answers: Answers,
+    clones: Path,
+    cleaning: CleaningSpec | None = None,
+    file_texts: bool = True,
 ) -> OpenedSource:
-    """Open what `source` names; `dataset` is `train` or `eval`.
+    """Open what `source` names.
+
+    Args:
+        source: A part of the run.
+        dataset: `train` or `eval`.
+        answers: Who writes the answers; people's own words must say something.
+        clones: Folder for clones of git repositories.
+        cleaning: What a history leaves out as it is read, where that is not the usual.
+        file_texts: Whether rows of a history have whole files beside the diffs.
 
     Raises:
         InputError: It is absent or unreadable.
         RetryableError: A server does not answer.
     """
+    field = f"spec.dataset.{dataset}"
     if source.git is not None:
-        return _open_git(source.git, dataset, answers=answers, clones=clones)
-    return open_files(source.uri or "", dataset, f"spec.dataset.{dataset}.uri")
+        rules = build_rules(cleaning, human_answers=answers is Answers.HUMAN)
+        options = GitOptions(source.git.limit, rules, file_texts, clones)
+        return open_git(source.git, options, dataset=dataset, field=f"{field}.git")
+    return open_files(source.uri or "", dataset, f"{field}.uri")
+
+
+def open_git(source: GitSource, options: GitOptions, *, dataset: str, field: str) -> OpenedSource:
+    """Open the history of a repository, or of all that a list names.
+
+    Raises:
+        InputError: It is absent or unreadable.
+        RetryableError: A server does not answer.
+    """
+    if source.list is not None:
+        return open_listed(source.list, source.ref, options, dataset=dataset, field=f"{field}.list")
+    history = open_history(source.repository or "", source.ref, options)
+    return OpenedSource(dataset, history.read(), history.facts, history.dropped)
 
 
 def load_source(
@@ -49,30 +80,10 @@ def load_source(
         InputError: It is absent, unreadable or broken.
         RetryableError: A server does not answer.
     """
-    opened = open_source(source, dataset, answers=answers, clones=clones)
+    opened = open_source(source, dataset, answers=answers, clones=clones, file_texts=False)
     rows = []
     for row in opened.rows:
         if isinstance(row, BrokenRow):
             raise row.build_error()
         rows.append(row)
     return LoadedSource(dataset, rows, opened.facts, opened.dropped)
-
-
-def _open_git(source: GitSource, dataset: str, *, answers: Answers, clones: Path) -> OpenedSource:
-    found = load_git_pulls(
-        source.repository or "",
-        ref=source.ref,
-        limit=source.limit,
-        human_answers=answers is Answers.HUMAN,
-        clones=clones,
-    )
-    facts = {
-        "repository": found.repository,
-        "ref": found.ref,
-        "commit": found.commit,
-        "commits_seen": found.seen,
-        "commits_kept": len(found.pulls),
-        "commits_dropped": found.reasons,
-    }
-    rows = (Row(pull, f"{found.repository}@{sha}") for pull, sha in found.pulls)
-    return OpenedSource(dataset, rows, facts, list(found.dropped))

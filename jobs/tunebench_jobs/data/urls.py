@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tunebench_api.places import find_scheme, split_pattern
-from tunebench_jobs.data.parse_row import escape_controls
+from tunebench_jobs.data.names import escape_controls
 from tunebench_jobs.data.read_file import split_suffix
 from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.files import disk_errors
