@@ -12,6 +12,7 @@ from tunebench_jobs.data.files_source import open_files
 from tunebench_jobs.data.git_list import open_listed
 from tunebench_jobs.data.git_pulls import DroppedCommit, build_rules
 from tunebench_jobs.data.git_source import GitOptions, open_history
+from tunebench_jobs.data.hugging_face import open_hugging_face
 from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
 
 __all__ = ["BrokenRow", "LoadedSource", "OpenedSource", "Row", "load_source", "open_source"]
@@ -55,6 +56,9 @@ def open_source(  # noqa: PLR0913 - one call, each argument a part of how a sour
         rules = build_rules(cleaning, human_answers=answers is Answers.HUMAN)
         options = GitOptions(source.git.limit, rules, file_texts, clones)
         return open_git(source.git, options, dataset=dataset, field=f"{field}.git")
+    if source.hugging_face is not None:
+        place = f"{field}.huggingFace"
+        return open_hugging_face(source.hugging_face, dataset=dataset, field=place)
     return open_files(source.uri or "", dataset, f"{field}.uri")
 
 
