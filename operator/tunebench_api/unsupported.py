@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from tunebench_api.errors import Problem
+from tunebench_api.places import URL_SCHEMES, find_scheme
 from tunebench_api.v1alpha1 import (
     Answers,
     BenchmarkRun,
@@ -36,12 +37,15 @@ class Backend(StrEnum):
     KUBERNETES = "Kubernetes"
 
 
-_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
-# What data, prompts and stored completions may be read from; pods see no laptop's paths.
+# What prompts and stored completions may be read from; pods see no laptop's paths.
 _FILES = {
     Backend.LOCAL: frozenset({"", "file", "s3", "sample"}),
     Backend.KUBERNETES: frozenset({"pvc", "s3", "sample"}),
 }
+# What data may be read from.
+_DATA = {backend: schemes | URL_SCHEMES for backend, schemes in _FILES.items()}
+# Of many schemes, these stand for all of their kind in a message.
+_KNOWN_URLS = frozenset({"hf", "https"})
 _STORES = {
     Backend.LOCAL: frozenset({"", "file", "s3"}),
     Backend.KUBERNETES: frozenset({"pvc", "s3"}),
@@ -51,6 +55,7 @@ _REPOSITORIES = {
     Backend.KUBERNETES: frozenset({"git", "http", "https", "ssh"}),
 }
 _BASES = frozenset({"", "package"})
+_FOLDER = re.compile(r"\.|/|file://")
 
 
 def find_unsupported(run: BenchmarkRun, backend: Backend) -> tuple[Problem, ...]:
@@ -82,16 +87,17 @@ def _find_in_dataset(dataset: DatasetSpec, backend: Backend) -> Iterator[Problem
 def _find_in_source(
     source: TrainSource | EvalSource, path: str, backend: Backend
 ) -> Iterator[Problem]:
-    yield from _find_scheme(f"{path}.uri", source.uri, _FILES[backend])
+    yield from _find_scheme(f"{path}.uri", source.uri, _DATA[backend])
     if source.git:
         repositories = _REPOSITORIES[backend]
         yield from _find_scheme(f"{path}.git.repository", source.git.repository, repositories)
-    if source.git and source.git.list:
-        yield Problem(f"{path}.git.list", _FIELD)
+        yield from _find_scheme(f"{path}.git.list", source.git.list, _DATA[backend])
     if source.git_hub:
         yield Problem(f"{path}.gitHub", _FIELD)
-    if source.hugging_face:
-        yield Problem(f"{path}.huggingFace", _FIELD)
+    hub = source.hugging_face
+    if hub and backend is Backend.KUBERNETES and _FOLDER.match(hub.path):
+        message = f"must be an id of the hub or begin with pvc:// in a cluster, got {hub.path}"
+        yield Problem(f"{path}.huggingFace.path", message)
 
 
 def _find_in_spec(spec: BenchmarkRunSpec, backend: Backend) -> Iterator[Problem]:
@@ -136,12 +142,12 @@ def _find_scheme(field: str, uri: str | None, supported: frozenset[str]) -> Iter
     """Yield a problem if a URI has a scheme that nothing reads yet; a path has none."""
     if uri is None:
         return
-    match = _SCHEME.match(uri)
-    scheme = match[1].lower() if match else ""
+    scheme = find_scheme(uri)
     # `git@HOST:PATH` is ssh without a scheme.
     if scheme in supported or (uri.startswith("git@") and "ssh" in supported):
         return
-    others = " or ".join(f"{one}://" for one in sorted(supported - {""}))
+    shown = supported - {""} - (URL_SCHEMES - _KNOWN_URLS if "hf" in supported else set())
+    others = " or ".join(f"{one}://" for one in sorted(shown))
     if "" in supported:
         yield Problem(
             field, f"must be a path or begin with {others}, got {scheme}://, not supported yet"

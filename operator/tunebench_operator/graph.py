@@ -125,12 +125,15 @@ class Graph:
 
 
 def git_source_key(repository: str, ref: str) -> str:
-    """Return what a git source is known by: one repository may serve two sets."""
+    """Return what a repository, or a list of them, is known by: one may serve two sets."""
     return f"{repository}@{ref}"
 
 
 def build_graph(run: BenchmarkRun, sources: Mapping[str, str]) -> Graph:
-    """Build the stages of a run; `sources` are digests of what the spec points to, by URI."""
+    """Build the stages of a run; `sources` are digests of what the spec points to, by URI.
+
+    What is read over the network has none: its address in the spec is all that tells it apart.
+    """
     spec = run.spec
     data = _data_node(spec, sources)
     baseline = _baseline_node(spec, data, sources)
@@ -169,9 +172,10 @@ def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
 def _data_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
     places = [spec.prompts.uri or f"builtin:{spec.prompts.builtin}"]
     for source in (spec.dataset.train, spec.dataset.eval):
-        git = source.git
+        git, hub = source.git, source.hugging_face
         places += [source.uri] if source.uri else []
-        places += [git_source_key(git.repository, git.ref)] if git and git.repository else []
+        places += [git_source_key(git.repository or git.list or "", git.ref)] if git else []
+        places += [hub.path] if hub else []
     places += [spec.dataset.eval.decisions] if spec.dataset.eval.decisions else []
     config = DataConfig(
         tools=spec.tools,

@@ -84,6 +84,57 @@ def test_other_decisions_are_another_set(tmp_path: Path) -> None:
     assert outputs[0] != outputs[1]
 
 
+@pytest.mark.parametrize(
+    ("uri", "changes"),
+    [
+        pytest.param("prs", True, id="folder"),
+        pytest.param("prs/2024-*.jsonl", True, id="pattern"),
+        pytest.param("prs/2023-*.jsonl", False, id="another pattern"),
+    ],
+)
+def test_a_folder_and_a_pattern_have_digests(tmp_path: Path, uri: str, *, changes: bool) -> None:
+    """They are those of the files that they stand for."""
+    (tmp_path / "prs").mkdir()
+    for name in ("2023-1.jsonl", "2024-1.jsonl"):
+        (tmp_path / "prs" / name).write_text(name)
+    dataset = {"train": {"uri": uri}, "eval": {"uri": "eval.jsonl"}}
+    run = load_run(write_run(tmp_path, dataset=dataset))
+    before = load_source_digests(run, tmp_path / "prompts")
+    (tmp_path / "prs" / "2024-1.jsonl").write_text("more")
+
+    after = load_source_digests(run, tmp_path / "prompts")
+
+    assert (before != after) == changes
+
+
+def test_what_is_read_over_the_network_has_no_digest(tmp_path: Path) -> None:
+    """Nothing is fetched to plan a run."""
+    dataset = {
+        "train": {"uri": "https://127.0.0.1:1/prs.jsonl"},
+        "eval": {"git": {"list": "https://127.0.0.1:1/list.txt"}},
+    }
+    digests = load_source_digests(
+        load_run(write_run(tmp_path, dataset=dataset)), tmp_path / "prompts"
+    )
+
+    assert not [place for place in digests if "127.0.0.1" in place]
+
+
+def test_a_list_of_repositories_has_a_digest(tmp_path: Path) -> None:
+    """It changes with what is listed, and relative paths are relative to the list."""
+    dataset = {"train": {"git": {"list": "list.txt"}}, "eval": {"holdout": "Newest"}}
+    (tmp_path / "list.txt").write_text("https://example.org/a/b  # first\n./absent main\n")
+    run = load_run(write_run(tmp_path, dataset=dataset))
+    key = f"{tmp_path / 'list.txt'}@HEAD"
+    before = load_source_digests(run, tmp_path / "prompts")[key]
+    (tmp_path / "list.txt").write_text("https://example.org/a/c\n")
+
+    assert load_source_digests(run, tmp_path / "prompts")[key] != before
+    (tmp_path / "list.txt").write_text("a b c\n")
+    with pytest.raises(InvalidRunError, match=r"spec\.dataset\.train\.git\.list.* line 1 must"):
+        load_source_digests(run, tmp_path / "prompts")
+
+
 def test_every_missing_place_is_named_at_once(tmp_path: Path) -> None:
     """All absent files, and an unknown prompt set, come in one error, each with its field."""
     dataset = {

@@ -36,6 +36,7 @@ RUN: dict[str, Any] = {
 ABSENT = object()
 
 FILES = "file:// or s3:// or sample://"
+DATA = "file:// or hf:// or https:// or s3:// or sample://"
 
 
 def make_run(path: str, value: object) -> dict[str, Any]:
@@ -52,10 +53,10 @@ def make_run(path: str, value: object) -> dict[str, Any]:
     return run
 
 
-def find_problems(raw: object) -> list[str]:
+def find_problems(raw: object, backend: Backend = Backend.LOCAL) -> list[str]:
     """Return the problems of a run as a user sees them."""
     with pytest.raises(InvalidRunError) as caught:
-        parse_run(raw)
+        parse_run(raw, backend)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -310,9 +311,10 @@ def test_pods_cannot_read_a_laptops_paths() -> None:
         parse_run(RUN, Backend.KUBERNETES)
 
     wish = "must begin with pvc:// or s3:// or sample:// in a cluster, got"
+    data = f"must begin with hf:// or https:// or {wish.removeprefix('must begin with ')}"
     assert [str(problem) for problem in caught.value.problems] == [
-        f"`spec.dataset.train.uri` {wish} train.jsonl",
-        f"`spec.dataset.eval.uri` {wish} eval.jsonl",
+        f"`spec.dataset.train.uri` {data} train.jsonl",
+        f"`spec.dataset.eval.uri` {data} eval.jsonl",
         f"`spec.baseline.completions.uri` {wish} baseline.jsonl",
     ]
 
@@ -327,9 +329,10 @@ def test_unsupported_prompts() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "allowed"),
     [
-        pytest.param("spec.dataset.train.uri", "abfs://b/x.jsonl", FILES, id="dataset"),
-        pytest.param("spec.dataset.eval.uri", "hf://x/y", FILES, id="evaluation"),
         pytest.param("spec.dataset.eval.decisions", "hf://x/y", FILES, id="decisions"),
+        pytest.param("spec.dataset.train.uri", "gopher://b/x.jsonl", DATA, id="dataset"),
+        pytest.param("spec.dataset.eval.uri", "memory://x/y", DATA, id="evaluation"),
+        pytest.param("spec.dataset.train", {"git": {"list": "ipfs://x"}}, DATA, id="list"),
         pytest.param("spec.baseline.completions.uri", "gs://b/x", FILES, id="baseline"),
         pytest.param("spec.storage", {"uri": "gs://b"}, "file:// or s3://", id="storage"),
         pytest.param("spec.prompts", {"uri": "gs://b"}, FILES, id="prompts"),
@@ -342,6 +345,24 @@ def test_unsupported_scheme(path: str, value: object, allowed: str) -> None:
 
     assert f"must be a path or begin with {allowed}, got " in problem
     assert problem.endswith("://, not supported yet")
+
+
+@pytest.mark.parametrize("uri", ["https://x/y.jsonl", "hf://datasets/a/b", "gs://b/x/*.parquet"])
+def test_data_may_lie_wherever_fsspec_reads(uri: str) -> None:
+    """A URL is a source on a laptop and in a cluster."""
+    run = make_run("spec.dataset.train.uri", uri)
+
+    assert parse_run(run).spec.dataset.train.uri == uri
+    assert not [p for p in find_problems(run, Backend.KUBERNETES) if "train" in p]
+
+
+def test_pods_see_no_folder_of_a_laptop_as_a_dataset() -> None:
+    """A dataset in a cluster is one of the hub, or lies in a claim."""
+    for path, refused in (("./prs", True), ("acme/prs", False), ("pvc://data/prs", False)):
+        run = make_run("spec.dataset.train", {"huggingFace": {"path": path}})
+        problems = [p for p in find_problems(run, Backend.KUBERNETES) if "huggingFace" in p]
+
+        assert bool(problems) == refused
 
 
 @pytest.mark.parametrize(

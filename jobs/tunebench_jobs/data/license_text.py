@@ -42,6 +42,7 @@ _ANY_PURPOSE = (
     "applications"
 )
 _NO_AGREEMENT = "for any purpose without fee and without a written agreement is hereby granted"
+_PYTHON = "python was created in the early 1990s by guido van rossum"
 _APACHE_NOTICE = "licensed under the apache license version 2.0"
 _NO_FEE = "for any purpose with or without fee is hereby granted"
 _APPEAR = "provided that the above copyright notice and this permission notice appear in all copies"
@@ -90,11 +91,7 @@ _MARKS = (
     _Mark("Unlicense", ("this is free and unencumbered software released into the public",), 260),
     _Mark("WTFPL", ("do what the fuck you want to public license",), 120),
     _Mark("Zlib", (_ANY_PURPOSE, "altered source versions"), 190),
-    _Mark(
-        "PSF-2.0",
-        ("python software foundation license version 2", "psf hereby grants licensee"),
-        2200,
-    ),
+    _Mark("PSF-2.0", (_PYTHON,), 2200, at_head=True),
     _Mark("PostgreSQL", (_NO_AGREEMENT,), 230),
 )
 
@@ -117,15 +114,14 @@ def detect_license(text: str) -> str | None:
     """Return the SPDX id of a licence's text, or the expression that the text names."""
     words = _WORD.findall(text.lower())
     whole, head = " ".join(words), " ".join(words[:_HEAD_WORDS])
-    found = {
-        mark.spdx
+    found = [
+        mark
         for mark in _MARKS
-        if len(words) <= mark.most_words
-        and all(phrase in (head if mark.at_head else whole) for phrase in mark.phrases)
+        if all(phrase in (head if mark.at_head else whole) for phrase in mark.phrases)
         and not any(phrase in whole for phrase in mark.without)
-    }
-    if len(found) == 1:
-        return found.pop()
+    ]
+    if len({mark.spdx for mark in found}) == 1:
+        return found[0].spdx if any(len(words) <= mark.most_words for mark in found) else None
     tag = _TAG.search(text[:_MAX_TAGGED])
     return parse_expression(tag["expression"].strip()) if tag and not found else None
 

@@ -32,7 +32,7 @@ class SecretRef(Wire):
 
 
 class GitSource(Wire):
-    """Pull requests read from the merge and squash commits of git repositories."""
+    """Pull requests read from the merge, squash and rebase commits of git repositories."""
 
     rules = (ExactlyOneOf(("repository", "list")),)
 
@@ -45,7 +45,7 @@ class GitSource(Wire):
     list: Uri | None = Field(
         default=None,
         description="Text file with a repository to a line, as in `repository`, perhaps with a "
-        "space and a ref. Absent: `repository` is used.",
+        "space and a ref; it may lie where data may. Absent: `repository` is used.",
     )
     ref: ShortText = Field(
         default="HEAD", description="Branch, tag or commit whose history is walked. Absent: HEAD."
@@ -94,7 +94,10 @@ class GitHubSource(Wire):
 class Column(Wire):
     """A column of a foreign dataset."""
 
-    name: ShortText = Field(description="Column that tunebench knows. Must be given.")
+    name: ShortText = Field(
+        description="Column that tunebench knows, such as `title` or `answers.Describe`. "
+        "Must be given."
+    )
     source: ShortText = Field(
         description="Column of the dataset to take it from; `a.b` is `b` inside of `a`. "
         "Must be given."
@@ -104,7 +107,10 @@ class Column(Wire):
 class HuggingFaceSource(Wire):
     """A dataset of the Hugging Face hub, read as a stream."""
 
-    path: ShortText = Field(description="Dataset id, or a folder. Must be given.")
+    path: ShortText = Field(
+        description="Dataset id, or a folder in the hub's layout: pvc://CLAIM/PATH, or on a laptop "
+        "a path that begins with `.` or `/`. Must be given."
+    )
     name: ShortText | None = Field(
         default=None, description="Configuration of the dataset. Absent: its only one."
     )
@@ -144,9 +150,9 @@ class TrainSource(Wire):
 
     uri: Uri | None = Field(
         default=None,
-        description="JSONL or Parquet file of pull requests: a path (not in a cluster), "
-        "pvc://CLAIM/PATH (in a cluster), s3://BUCKET/PATH or sample://NAME (ships with "
-        "tunebench). "
+        description="JSONL, JSON or Parquet file of pull requests, a folder of them, or a pattern "
+        "with `*`: a path (not in a cluster), pvc://CLAIM/PATH (in a cluster), s3://BUCKET/PATH, "
+        "sample://NAME (ships with tunebench), https://, hf:// or another URL that fsspec opens. "
         "Absent: another source is used.",
     )
     git: GitSource | None = Field(
@@ -170,7 +176,7 @@ class EvalSource(Wire):
 
     uri: Uri | None = Field(
         default=None,
-        description="JSONL or Parquet file of pull requests, as in `train`. Absent: see `holdout`.",
+        description="Files of pull requests, as in `train`. Absent: see `holdout`.",
     )
     git: GitSource | None = Field(
         default=None, description="Repositories whose history is used. Absent: see `holdout`."

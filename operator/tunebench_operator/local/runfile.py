@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib.util
 import subprocess
@@ -13,7 +14,14 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from tunebench_api.errors import InvalidRunError, Problem
-from tunebench_api.places import SAMPLE_SCHEME, is_remote, resolve_sample
+from tunebench_api.places import (
+    SAMPLE_SCHEME,
+    is_remote,
+    is_url,
+    resolve_sample,
+    split_pattern,
+)
+from tunebench_api.repositories import parse_repository_list, resolve_address
 from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_api.validation import parse_run
 from tunebench_operator.errors import UserError
@@ -91,6 +99,8 @@ def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
     remote = {field: holder[key] for holder, key, field in _places(wire) if is_remote(holder[key])}
     copies = fetch_sources(remote, build_environment(run.spec.storage))
     for holder, key, field in _places(wire):
+        if is_url(holder[key]):
+            continue
         found = _digest_source(holder, key, field, copies)
         if isinstance(found, Problem):
             problems.append(found)
@@ -112,8 +122,8 @@ def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
 
 def source_key(holder: Mapping[str, Any], key: str) -> str:
     """Return what a source is known by: its place, and of a repository also the ref."""
-    if key == "repository":
-        return git_source_key(holder["repository"], holder.get("ref", "HEAD"))
+    if key in {"repository", "list"}:
+        return git_source_key(holder[key], holder.get("ref", "HEAD"))
     return str(holder[key])
 
 
@@ -123,16 +133,25 @@ def _digest_source(
     """Return a source's digest, or what is wrong with the field that names it."""
     place = holder[key]
     if key == "repository":
-        return _digest_git(holder, field)
-    # Prompt sets are folders, all else is files.
-    expected = "folder" if field.startswith("spec.prompts") else "file"
+        return _digest_git(place, holder.get("ref", "HEAD"), field)
+    # Prompt sets and datasets of the hub are folders, data may be, all else is files.
+    kinds = {"prompts.uri": "folder", "huggingFace.path": "folder", "completions.uri": "file"}
+    kinds |= {"git.list": "file", "eval.decisions": "file"}
+    expected = next((kind for end, kind in kinds.items() if field.endswith(end)), "file or folder")
     try:
         path = Path(copies.get(place) or _resolve_sample(place))
-        right = path.is_dir() if expected == "folder" else path.is_file()
-        digest = _digest_path(path) if right else None
+        digest = _digest_path(path) if _is_kind(path, expected) else None
+        if digest and key == "list":
+            return _digest_list(path, holder.get("ref", "HEAD"), field, remote=place in copies)
+        if expected == "file or folder" and not path.exists():
+            digest = _digest_pattern(path)
     except (OSError, ValueError) as error:
         return Problem(field, f"must name a {expected} that can be read, got {place}: {error}")
     return digest or Problem(field, f"must name a {expected} that exists, got {place}")
+
+
+def _is_kind(path: Path, expected: str) -> bool:
+    return ("folder" in expected and path.is_dir()) or ("file" in expected and path.is_file())
 
 
 def _resolve_sample(place: str) -> str:
@@ -146,8 +165,13 @@ def _places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
         source = spec["dataset"][split]
         if "uri" in source:
             yield source, "uri", f"spec.dataset.{split}.uri"
-        if "repository" in source.get("git", {}):
-            yield source["git"], "repository", f"spec.dataset.{split}.git.repository"
+        for key in ("repository", "list"):
+            if key in source.get("git", {}):
+                yield source["git"], key, f"spec.dataset.{split}.git.{key}"
+        hub = source.get("huggingFace", {"path": ""})
+        # Anything else is an id of the hub.
+        if hub["path"].startswith((".", "/", "file://")):
+            yield hub, "path", f"spec.dataset.{split}.huggingFace.path"
     if "decisions" in spec["dataset"]["eval"]:
         yield spec["dataset"]["eval"], "decisions", "spec.dataset.eval.decisions"
     if "uri" in spec["prompts"]:
@@ -182,11 +206,30 @@ def _digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest_git(source: dict[str, Any], field: str) -> str | Problem:
+def _digest_pattern(pattern: Path) -> str | None:
+    """Return a digest over the files that match, and their names."""
+    folder, name = split_pattern(str(pattern))
+    matches = glob.glob(name, root_dir=folder, recursive=True) if name else ()  # noqa: PTH207 - as the jobs do
+    files = sorted(match for match in matches if Path(folder, match).is_file())
+    lines = [f"{match}\0{_digest_file(Path(folder, match))}\n" for match in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if files else None
+
+
+def _digest_list(path: Path, ref: str, field: str, *, remote: bool) -> str | Problem:
+    """Return a digest over the commits that a list names; what must be cloned is an address."""
+    lines = []
+    for entry in parse_repository_list(path.read_text(encoding="utf-8")):
+        address, wanted = resolve_address(entry.address, str(path.parent)), entry.ref or ref
+        # A repository that is absent is for the stage to tell, which may go on without it.
+        found = address if remote else _digest_git(address, wanted, field)
+        lines.append(f"{address}@{wanted}={'' if isinstance(found, Problem) else found}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _digest_git(place: str, ref: str, field: str) -> str | Problem:
     """Return the commit that `ref` names; a clone URL is its own digest until it is cloned."""
-    place, ref = source["repository"], source.get("ref", "HEAD")
     if "://" in place or place.startswith("git@"):
-        return str(place)
+        return place
     if _ask_git(place, "rev-parse", "--git-dir") is None:
         return Problem(field, f"must name a git repository that exists, got {place}")
     commit = _ask_git(place, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
