@@ -188,7 +188,7 @@ def _read_shards(
                     number += 1
                     yield raw
         # What readers of files say of broken ones.
-        except (ArrowException, DatasetsError, ValueError) as error:
+        except (ArrowException, DatasetsError, OSError, ValueError) as error:
             where = f"{name}:file {index + 1}"
             yield build_broken(where, f"the file is damaged; after row {number}: {error}")
 
@@ -204,6 +204,9 @@ def _errors(path: str, field: str) -> Iterator[None]:
         msg = f"`{field}.path` must be a dataset that exists and may be read, got {path}: {error}"
         raise InputError(msg, reason="FileNotFound") from error
     except (OSError, httpx.HTTPError) as error:
+        # Arrow's word for a damaged file.
+        if type(error) is OSError and error.errno is None:
+            raise
         raise build_transfer_error(error, path, f"{field}.path") from error
 
 

@@ -10,6 +10,7 @@ import lzma
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,18 +76,26 @@ def _read_raw(path: Path, shown: str) -> Iterator[tuple[Any, str] | BrokenRow]:
         yield from (_read_array if is_array else _read_lines)(stream, shown)
 
 
-def _open(path: Path, compression: str) -> io.BufferedReader:
-    if not compression:
-        return io.BufferedReader(path.open("rb", buffering=0), _BUFFER_BYTES)
+@contextmanager
+def _open(path: Path, compression: str) -> Iterator[io.BufferedReader]:
+    """Yield a file as it was before it was compressed."""
+    with path.open("rb", buffering=0) as packed:
+        if not compression:
+            yield io.BufferedReader(packed, _BUFFER_BYTES)
+            return
+        with _unpack(packed, compression) as unpacked:
+            yield io.BufferedReader(unpacked, _BUFFER_BYTES)
+
+
+def _unpack(packed: IO[bytes], compression: str) -> Any:
     if compression == ".zst":
         import pyarrow as pa  # noqa: PLC0415 - half a second that other files need not pay
 
-        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+        return pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd")
     from fsspec.compression import compr  # noqa: PLC0415 - likewise
     from fsspec.utils import compressions  # noqa: PLC0415 - likewise
 
-    unpacked: IO[bytes] = compr[compressions[compression[1:]]](path.open("rb"), mode="rb")
-    return io.BufferedReader(unpacked, _BUFFER_BYTES)  # type: ignore[arg-type] # readable enough
+    return compr[compressions[compression[1:]]](packed, mode="rb")
 
 
 def _is_array(stream: io.BufferedReader) -> bool:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,8 +21,6 @@ from tunebench_jobs.files import disk_errors
 _CHUNK_BYTES = 1 << 20
 _CONNECT_SECONDS = 30
 _SILENCE_SECONDS = 120
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERRORS = 500
 
 
 @dataclass(frozen=True)
@@ -150,10 +149,18 @@ def _errors(shown: str, field: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        # fsspec says so of any page whose size it cannot learn.
+        cause = error.__cause__
+        if isinstance(cause, (aiohttp.ClientError, TimeoutError)) and not _is_absent(cause):
+            raise build_transfer_error(cause, shown, field) from error
         msg = f"`{field}` must name a file that exists, got {shown}"
         raise InputError(msg, reason="FileNotFound") from error
     except (OSError, aiohttp.ClientError, httpx.HTTPError, TimeoutError) as error:
         raise build_transfer_error(error, shown, field) from error
+
+
+def _is_absent(error: BaseException) -> bool:
+    return getattr(error, "status", None) in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 
 
 def build_transfer_error(error: Exception, shown: str, field: str) -> JobError:
@@ -163,7 +170,8 @@ def build_transfer_error(error: Exception, shown: str, field: str) -> JobError:
         status = getattr(getattr(error, "response", None), "status_code", None)
     said = f"HTTP status {status}" if status else f"{type(error).__name__} {error}".strip()
     said = escape_controls(said.replace("\n", " "))[:300]
-    refused = status is not None and status < _SERVER_ERRORS and status != _TOO_MANY_REQUESTS
+    refused = status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR
+    refused = refused and status != HTTPStatus.TOO_MANY_REQUESTS
     if refused or isinstance(error, PermissionError):
         msg = f"`{field}`: {shown} is refused; check the address and your access to it: {said}"
         return InputError(msg, reason="SourceDenied")
