@@ -307,7 +307,7 @@ def test_a_damaged_file_of_a_dataset_costs_no_other(tmp_path: Path) -> None:
         pytest.param({"name": "other"}, "configuration", id="configuration"),
         pytest.param({"path": "/absent"}, "existing folder", id="folder"),
         pytest.param(
-            {"columns": [{"name": "titel", "source": "x"}]}, r"columns\[0\]\.name", id="ours"
+            {"columns": [{"name": "headline", "source": "x"}]}, r"columns\[0\]\.name", id="ours"
         ),
         pytest.param(
             {"columns": [{"name": "title", "source": "x.y"}]}, r"columns\[0\]\.source", id="theirs"
