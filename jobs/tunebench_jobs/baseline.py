@@ -12,8 +12,8 @@ from tunebench_api.v1alpha1 import TEMPLATE_BASELINE, BaselineSpec, Tool
 from tunebench_jobs.completions import CompletionJournal
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.control import COMPLETIONS_FILE
+from tunebench_jobs.data.layout import EVAL_FILE
 from tunebench_jobs.data.load import parse_local_path
-from tunebench_jobs.data.stage import EVAL_FILE
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import build_file_digest, save_text
 from tunebench_jobs.llm import Endpoint, Reply, ask, build_endpoint

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from tunebench_api.contract import ControlConfig
 from tunebench_api.v1alpha1 import Control, Tool
 from tunebench_jobs.context import Outcome, StageContext
-from tunebench_jobs.data.stage import EVAL_FILE
+from tunebench_jobs.data.layout import EVAL_FILE
 from tunebench_jobs.files import save_text
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
 

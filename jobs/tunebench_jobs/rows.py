@@ -48,3 +48,5 @@ class PullRequest(Record):
     commits: tuple[str, ...] = ()
     files: tuple[ChangedFile, ...] = Field(min_length=1)
     answers: Mapping[Tool, str | None] = Field(default_factory=dict)
+    # Who wrote each answer, where it is known: `Human`, or the id of a model.
+    answered_by: Mapping[Tool, str] = Field(default_factory=dict)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,9 +26,10 @@ from tunebench_api.errors import InvalidRunError, Problem, parse_problem
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
 from tunebench_operator import names, reasons
 from tunebench_operator.errors import UserError
+from tunebench_operator.graph import build_graph
 from tunebench_operator.local.cluster import LocalCluster, load_status
 from tunebench_operator.local.display import Display
-from tunebench_operator.local.place import StorePlace, find_place
+from tunebench_operator.local.place import StorePlace, build_environment, find_place
 from tunebench_operator.local.processes import build_command
 from tunebench_operator.local.runfile import load_run, load_source_digests
 from tunebench_operator.local.supervisor import Ending, drive
@@ -309,6 +313,34 @@ def merge_decisions_command(
     _run_job_tool("dataset-merge-decisions", arguments)
 
 
+@dataset_app.command("build")
+def dataset_build_command(
+    file: RunFile,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the dataset to.")],
+    store: Store = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Carry out the dataset of a run file, and train nothing.
+
+    Writes the pull requests to train on and to ask about, with their answers, as Parquet files
+    that `spec.dataset` of other runs can name; what was left out, with the reasons; and a manifest.
+    Starting it again gives the same files.
+
+    Example: tunebench dataset build run.yaml --out dataset
+    """
+    run = load_run(file)
+    settings = load_settings()
+    config = build_graph(run, load_source_digests(run, settings.prompts_dir)).data.config
+    say_warnings(find_warnings(run))
+    place = _place_of(run, store)
+    with tempfile.TemporaryDirectory(prefix="tunebench-") as folder:
+        document = Path(folder) / "config.json"
+        document.write_text(config.model_dump_json(by_alias=True), encoding="utf-8")
+        arguments = ["--config", str(document), "--out", str(out), "--store", str(place.root)]
+        arguments += ["--prompts-dir", str(settings.prompts_dir), "-o", output.value]
+        _run_job_tool("dataset-build", arguments, build_environment(run.spec.storage))
+
+
 @prompts_app.command("check")
 def prompts_check_command(
     directory: Annotated[Path, typer.Argument(help="Folder of TOML files, PR-Agent's own too.")],
@@ -384,7 +416,14 @@ def _failure_code(ending: Ending) -> int:
     return EXIT_FAILED if retryable else EXIT_USER
 
 
-def _run_job_tool(tool: str, arguments: Sequence[str]) -> NoReturn:
+def _run_job_tool(
+    tool: str, arguments: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})
+) -> NoReturn:
     command = build_command("tunebench_jobs", tool, *arguments)
-    done = subprocess.run(command, check=False)  # noqa: S603 - our own interpreter and module
-    raise typer.Exit(done.returncode)
+    variables = {**os.environ, **environment}
+    with subprocess.Popen(command, env=variables) as process:  # noqa: S603 - our own module
+        while process.returncode is None:
+            # Ctrl-C reaches the tool as well, which ends in its own way.
+            with contextlib.suppress(KeyboardInterrupt):
+                process.wait()
+    raise typer.Exit(process.returncode)

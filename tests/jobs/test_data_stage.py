@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from make_pulls import ANSWERS, make_row, save_rows
+from make_pulls import ANSWERS, make_pull, make_row, save_rows
 from make_repository import MadeCommit, make_repository
 from pyarrow import parquet
 
@@ -16,6 +16,7 @@ from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.data.stage import run_data
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import Task, load_jsonl
+from tunebench_jobs.rows import PullRequest
 
 pytestmark = pytest.mark.jobs
 
@@ -46,6 +47,15 @@ def load_manifest(tmp_path: Path) -> dict[str, Any]:
     """Return the manifest of the run."""
     manifest: dict[str, Any] = json.loads((tmp_path / "data/one/manifest.json").read_text())
     return manifest
+
+
+def load_dropped(tmp_path: Path) -> list[dict[str, Any]]:
+    """Return what the run left out, without what is absent."""
+    table = parquet.read_table(tmp_path / "data/one/dropped.parquet")
+    return [
+        {name: value for name, value in row.items() if value is not None}
+        for row in table.to_pylist()
+    ]
 
 
 def load_tasks(tmp_path: Path) -> list[Task]:
@@ -98,7 +108,7 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_valid_answer_are_dropped_for_that_tool(tmp_path: Path) -> None:
-    """Each dropped answer is in the manifest with its row and reason."""
+    """Each dropped answer is kept with its row and reason, and counted in the manifest."""
     answers = {**ANSWERS, "Review": None, "Improve": "Looks good to me."}
     dataset = make_sets(
         tmp_path, [make_row(1), make_row(2, answers=answers)], [make_row(3, answers={})]
@@ -108,16 +118,46 @@ def test_rows_without_a_valid_answer_are_dropped_for_that_tool(tmp_path: Path) -
     row = f"{tmp_path}/train.jsonl:2"
 
     assert manifest["examples"] == {"Describe": 2, "Improve": 1, "Review": 1}
-    assert [(d["row"], d["tool"], d["reason"]) for d in manifest["dropped"]] == [
-        (row, "Review", "NoAnswer"),
-        (row, "Improve", "AnswerInvalid"),
+    assert [
+        (d["row"], d["tool"], d["reason"], d.get("answer"))
+        for d in load_dropped(tmp_path)
+        if d["set"] == "train"
+    ] == [
+        (row, "Review", "NoAnswer", None),
+        (row, "Improve", "AnswerInvalid", "Looks good to me."),
     ]
     assert [task.reference for task in load_tasks(tmp_path)] == [None, None, None]
-    assert len(manifest["missing_references"]) == 3
+    assert [step for step in manifest["steps"] if step["step"] == "answers"] == [
+        {
+            "step": "answers",
+            "set": "eval",
+            "unit": "references",
+            "in": 3,
+            "out": 0,
+            "dropped": {"NoAnswer": 3},
+        },
+        {
+            "step": "answers",
+            "set": "train",
+            "unit": "answers",
+            "in": 6,
+            "out": 4,
+            "dropped": {"AnswerInvalid": 1, "NoAnswer": 1},
+        },
+    ]
+
+
+def test_duplicate_id_in_a_file_is_refused(tmp_path: Path) -> None:
+    """The error names the id and both rows."""
+    rows = [make_row(1), make_row(2), make_row(1)]
+
+    with pytest.raises(InputError, match=r"`acme/shop#1` in .*train\.jsonl:1 and .*:3") as caught:
+        run(tmp_path, make_config(make_sets(tmp_path, rows, [make_row(9)])))
+    assert caught.value.reason == "DuplicateId"
 
 
 def test_limits_keep_the_first_rows(tmp_path: Path) -> None:
-    """`limit` and `perTool` count pull requests, and the manifest names the others."""
+    """`limit` and `perTool` count pull requests, and the others are kept whole."""
     dataset = make_sets(tmp_path, [make_row(n) for n in (1, 2, 3)], [make_row(n) for n in (4, 5)])
     dataset["train"]["limit"] = 2
     dataset["eval"]["perTool"] = 1
@@ -125,9 +165,13 @@ def test_limits_keep_the_first_rows(tmp_path: Path) -> None:
     manifest = load_manifest(tmp_path)
 
     assert manifest["prs"] == {"train": 2, "eval": 1}
-    assert [(drop["pr"], drop["reason"]) for drop in manifest["dropped"]] == [
-        ("acme/shop#3", "OverLimit"),
+    assert [(drop["pr"], drop["reason"]) for drop in load_dropped(tmp_path)] == [
         ("acme/shop#5", "OverLimit"),
+        ("acme/shop#3", "OverLimit"),
+    ]
+    assert [PullRequest.model_validate_json(drop["data"]) for drop in load_dropped(tmp_path)] == [
+        make_pull(5),
+        make_pull(3),
     ]
 
 
@@ -143,15 +187,15 @@ def test_holdout_drops_copies_of_what_it_holds_out(tmp_path: Path) -> None:
 
     assert {example["pr"] for example in load_examples(tmp_path)} == {"acme/shop#2"}
     assert {task.pr for task in load_tasks(tmp_path)} == {"acme/shop#9"}
-    assert load_manifest(tmp_path)["dropped"] == [
-        {
-            "set": "train",
-            "row": f"{tmp_path}/prs.jsonl:1",
-            "pr": "acme/shop#1",
-            "reason": "DuplicateOfEval",
-            "detail": f"of {tmp_path}/prs.jsonl:3",
-        }
-    ]
+    (dropped,) = load_dropped(tmp_path)
+    assert PullRequest.model_validate_json(dropped.pop("data")).id == "acme/shop#1"
+    assert dropped == {
+        "set": "train",
+        "row": f"{tmp_path}/prs.jsonl:1",
+        "pr": "acme/shop#1",
+        "reason": "DuplicateOfEval",
+        "detail": f"of {tmp_path}/prs.jsonl:3 (SamePatch)",
+    }
 
 
 def test_row_in_both_files_is_refused(tmp_path: Path) -> None:
@@ -238,7 +282,7 @@ def test_history_with_human_answers(tmp_path: Path) -> None:
     assert not any("ount aisle" in row["system"] + row["user"] for row in load_examples(tmp_path))
     assert "ount aisle" not in task.user
     assert outcome.summary["commits"]["train"]["commits_dropped"] == {"NoDescription": 1}
-    assert [drop["subject"] for drop in manifest["dropped_commits"]] == ["wip"]
+    assert [drop["detail"] for drop in load_dropped(tmp_path)] == ["wip"]
     assert manifest["human_descriptions"] == {"description": 4}
 
 

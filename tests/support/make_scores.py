@@ -22,7 +22,7 @@ from tunebench_jobs.judge.verdicts import Winner
 from tunebench_jobs.records import Completion, Task
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.report import build_results
-from tunebench_jobs.score.results import Results
+from tunebench_jobs.score.results import FunnelStep, Results
 
 ANSWERS = {
     Tool.DESCRIBE: "type: [Bug fix]\ndescription: d\ntitle: t\npr_files: []\n",
@@ -36,6 +36,20 @@ REFERENCE = JudgeSpec(name="reference", model="tunebench/reference")
 CLEAN = Contamination(
     checked=tuple(MatchKind), removed={"NearDuplicate": 3, "WordRuns": 14}, train=25_000, eval=24
 )
+
+FUNNEL = tuple(
+    map(
+        FunnelStep.from_wire,
+        [
+            {"step": "read", "set": "train", "unit": "rows", "in": 26_000, "out": 25_900,
+             "dropped": {"BrokenRow": 100}},
+            {"step": "split", "set": "train", "unit": "rows", "in": 25_900, "out": 25_876,
+             "moved": 24, "dropped": {}},
+            {"step": "answers", "set": "train", "unit": "answers", "in": 77_628, "out": 70_000,
+             "dropped": {"AnswerInvalid": 7000, "NoAnswer": 628}},
+        ],
+    )
+)  # fmt: skip
 
 Rule = Callable[[int, Task, str, Order], Winner | None]
 
@@ -111,6 +125,7 @@ def score(  # noqa: PLR0913 - most tests need few of them
     unreadable_baseline: bool = False,
     shortfalls: Sequence[str] = (),
     contamination: Contamination | None = None,
+    funnel: Sequence[FunnelStep] = (),
 ) -> Results:
     """Score with few resamples."""
     config = ScoreConfig(
@@ -143,6 +158,7 @@ def score(  # noqa: PLR0913 - most tests need few of them
         versions={},
         shortfalls=shortfalls,
         contamination=contamination,
+        funnel=funnel,
     )
 
 

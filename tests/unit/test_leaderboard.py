@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from make_scores import (
     CLEAN,
+    FUNNEL,
     LLM,
     OTHER,
     REFERENCE,
@@ -390,6 +391,7 @@ def make_golden_results() -> Results:
         teacher_family="acme",
         failed=(failed,),
         contamination=CLEAN,
+        funnel=FUNNEL,
     )
 
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tunebench_api.v1alpha1 import Answers, Tool
+from tunebench_api.contract import DataConfig
+from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.data.drops import DETAIL_CHARACTERS, RowDrop
-from tunebench_jobs.data.load import Row
-from tunebench_jobs.data.render import Renderer, build_examples, build_tasks
-from tunebench_jobs.prompt_source import ConfiguredPrompts
-from tunebench_jobs.prompts import load_prompt_set
+from tunebench_jobs.data.finish import Finished, Finisher, Form, SetBatch
+from tunebench_jobs.data.layout import EVAL, TRAIN
+from tunebench_jobs.data.parcels import Parcel
+from tunebench_jobs.records import Task
 from tunebench_jobs.rows import ChangedFile, PullRequest
 
 ANSWER = "type:\n- Tests\npr_files: []\ndescription: d\ntitle: t\n"
@@ -18,19 +19,24 @@ LONG = ChangedFile(path="long.py", patch="@@ -1 +1 @@\n" + "+line\n" * 20_000)
 LOCK = ChangedFile(path="yarn.lock", patch="@@ -1 +1 @@\n-a\n+b")
 
 
-def make_renderer(folder: Path, metadata: str = "") -> Renderer:
-    """Make a renderer of a prompt set that has Describe only."""
+def finish(
+    folder: Path, dataset: str, *rows: tuple[ChangedFile, ...], metadata: str = ""
+) -> Finished:
+    """Finish rows that have an answer to learn, with a prompt set that has Describe only."""
     system = "S{{ enable_semantic_files_types }}"
     text = f"[pr_description_prompt]\nsystem = '{system}'\nuser = '{{{{ diff }}}}'\n"
     (folder / "describe.toml").write_text(text, encoding="utf-8")
     (folder / "promptset.toml").write_text(metadata, encoding="utf-8")
-    return Renderer(ConfiguredPrompts(load_prompt_set(folder), {}), next(iter(Answers)))
+    sources = {"train": {"uri": "t.jsonl"}, "eval": {"uri": "e.jsonl"}}
+    raw = {"tools": ["Describe"], "dataset": sources, "prompts": {"uri": str(folder)}, "seed": 1}
+    parcels = [Parcel.pack(make_pull(*files), f"train.jsonl:{n}") for n, files in enumerate(rows)]
+    finisher = Finisher(DataConfig.from_wire(raw), None, Form.PROMPTS)
+    return finisher.finish(SetBatch(dataset, parcels))
 
 
-def make_row(*files: ChangedFile) -> Row:
-    """Make a row that has an answer to learn."""
-    pr = PullRequest(id="a/b#1", repository="a/b", files=files, answers={Tool.DESCRIBE: ANSWER})
-    return Row(pr, "train.jsonl:1")
+def make_pull(*files: ChangedFile) -> PullRequest:
+    """Return a pull request that has an answer to learn."""
+    return PullRequest(id="a/b#1", repository="a/b", files=files, answers={Tool.DESCRIBE: ANSWER})
 
 
 @pytest.mark.parametrize(
@@ -44,28 +50,32 @@ def test_a_prompt_that_was_cut_is_not_learned(
     tmp_path: Path, files: tuple[ChangedFile, ...], reason: RowDrop, words: str
 ) -> None:
     """The row is left out for the tool, and the detail says what the prompt lacked."""
-    examples, dropped = build_examples([make_row(*files)], [Tool.DESCRIBE], make_renderer(tmp_path))
+    finished = finish(tmp_path, TRAIN, files)
+    (drop,) = finished.drops
 
-    assert examples == []
-    assert [(drop.reason, drop.tool) for drop in dropped] == [(reason, Tool.DESCRIBE)]
-    assert words in dropped[0].detail
-    assert len(dropped[0].detail) <= DETAIL_CHARACTERS
+    assert finished.content.num_rows == 0
+    assert finished.unused == {0}
+    assert (drop.finding.reason, drop.tool, drop.answer) == (reason, Tool.DESCRIBE, ANSWER)
+    assert words in drop.finding.detail
+    assert len(drop.finding.detail) <= DETAIL_CHARACTERS
 
 
 def test_a_cut_prompt_may_be_asked(tmp_path: Path) -> None:
     """In the evaluation everybody gets the prompt that PR-Agent would send."""
-    tasks, dropped = build_tasks([make_row(SMALL, LONG)], [Tool.DESCRIBE], make_renderer(tmp_path))
+    finished = finish(tmp_path, EVAL, (SMALL, LONG))
+    task = Task.model_validate_json(finished.content)
 
-    assert "long.py" in tasks[0].user
-    assert "+line" not in tasks[0].user
-    assert dropped == []
+    assert "long.py" in task.user
+    assert "+line" not in task.user
+    assert task.reference == ANSWER
+    assert finished.drops == []
 
 
 def test_a_whole_prompt_is_learned(tmp_path: Path) -> None:
     """A file that the prompt set does not show is no cut, and without a limit nothing is."""
-    renderer = make_renderer(tmp_path, "[diff]\nmax_model_tokens = 0\n")
-    rows = [make_row(SMALL, LOCK), make_row(SMALL, LONG)]
-    examples, dropped = build_examples(rows, [Tool.DESCRIBE], renderer)
+    metadata = "[diff]\nmax_model_tokens = 0\n"
+    finished = finish(tmp_path, TRAIN, (SMALL, LOCK), (SMALL, LONG), metadata=metadata)
+    shown = finished.content.column("user").to_pylist()
 
-    assert [LONG.patch in example.user for example in examples] == [False, True]
-    assert dropped == []
+    assert [LONG.patch in user for user in shown] == [False, True]
+    assert finished.drops == []

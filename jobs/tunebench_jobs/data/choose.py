@@ -10,7 +10,7 @@ from tunebench_api.v1alpha1 import EvalSource, Selection
 from tunebench_jobs.data.curation import Applied, apply_decisions
 from tunebench_jobs.data.decisions import Choice, Merged
 from tunebench_jobs.data.drops import DroppedRow, RowDrop
-from tunebench_jobs.data.load import Row
+from tunebench_jobs.data.opened import RowLike
 from tunebench_jobs.data.select import build_candidate, build_spread, select_diverse
 
 # The pull requests that may be asked, before the decisions of people: what `curate` reads.
@@ -24,7 +24,7 @@ _SHOWN = 5
 class Chosen:
     """The rows to ask, in the order of the source, with what the manifest says of the choice."""
 
-    rows: Sequence[Row] = ()
+    rows: Sequence[RowLike] = ()
     dropped: Sequence[DroppedRow] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -42,7 +42,7 @@ def count_pool(source: EvalSource, decisions: Merged | None, rows: int) -> int:
 
 
 def choose_eval(
-    pool: Sequence[Row], source: EvalSource, decisions: Merged | None, seed: int
+    pool: Sequence[RowLike], source: EvalSource, decisions: Merged | None, seed: int
 ) -> Chosen:
     """Choose the rows to ask from those that may be asked.
 

@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from tunebench_jobs.data.decisions import Choice, Decision, Edits
 from tunebench_jobs.data.drops import DETAIL_CHARACTERS, DroppedRow, RowDrop
-from tunebench_jobs.data.load import Row
+from tunebench_jobs.data.opened import Row, RowLike
 from tunebench_jobs.rows import ChangedFile, PullRequest
 
 
@@ -38,7 +38,7 @@ class Matched:
 class Applied:
     """Rows after the decisions; `accepted` and `edited` are ids of kept rows."""
 
-    kept: tuple[Row, ...]
+    kept: tuple[RowLike, ...]
     dropped: tuple[DroppedRow, ...]
     accepted: tuple[str, ...]
     edited: tuple[str, ...]
@@ -93,10 +93,10 @@ def match_decisions(subjects: Sequence[Subject], decisions: Iterable[Decision]) 
     )
 
 
-def apply_decisions(rows: Sequence[Row], decisions: Iterable[Decision]) -> Applied:
+def apply_decisions(rows: Sequence[RowLike], decisions: Iterable[Decision]) -> Applied:
     """Leave out what was rejected, and replace what was edited; all else stays as it is."""
     matched = match_decisions([build_subject(row.pr) for row in rows], decisions)
-    kept: list[Row] = []
+    kept: list[RowLike] = []
     dropped: list[DroppedRow] = []
     accepted: list[str] = []
     edited: list[str] = []
@@ -115,7 +115,7 @@ def apply_decisions(rows: Sequence[Row], decisions: Iterable[Decision]) -> Appli
     )
 
 
-def build_rejection(row: Row, decision: Decision) -> DroppedRow:
+def build_rejection(row: RowLike, decision: Decision) -> DroppedRow:
     """Return why a row is left out, in the words of who rejected it."""
     who = f"by {decision.by or 'a person'}"
     detail = ": ".join(each for each in (who, decision.reason, decision.note) if each)
@@ -124,7 +124,7 @@ def build_rejection(row: Row, decision: Decision) -> DroppedRow:
     )
 
 
-def edit_row(row: Row, edits: Edits) -> Row:
+def edit_row(row: RowLike, edits: Edits) -> RowLike:
     """Return a row with a person's words in the place of its own."""
     if not edits:
         return row

@@ -58,6 +58,7 @@ class DroppedRow:
     dataset: str
     origin: str
     pr: str
-    reason: RowDrop
+    # A `RowDrop`, or the word for a commit that gives no row.
+    reason: StrEnum
     tool: Tool | None = None
     detail: str = ""

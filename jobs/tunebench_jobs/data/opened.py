@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.data.git_pulls import DroppedCommit
@@ -20,6 +20,22 @@ class Row:
     origin: str
     # Whose answer a person wrote in place of any other.
     edited_tools: frozenset[Tool] = frozenset()
+
+
+class RowLike(Protocol):
+    """A row, wherever its pull request lies."""
+
+    @property
+    def pr(self) -> PullRequest:
+        """The pull request."""
+
+    @property
+    def origin(self) -> str:
+        """Where it came from."""
+
+    @property
+    def edited_tools(self) -> frozenset[Tool]:
+        """Whose answer a person wrote in place of any other."""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def _find_too_much(raw: Mapping[str, Any]) -> str | None:
         ("files", raw.get("files"), MAX_FILES),
         ("commits", raw.get("commits"), MAX_COMMITS),
         ("answers", raw.get("answers"), MAX_KEYS),
+        ("answered_by", raw.get("answered_by"), MAX_KEYS),
         ("languages", raw.get("languages"), MAX_KEYS),
         *(("files", file, MAX_KEYS) for file in _list(raw.get("files"))[:MAX_FILES]),
     )
@@ -124,7 +125,7 @@ def _clean_row(raw: Mapping[str, Any]) -> dict[str, Any]:
         row["files"] = [
             _drop_nulls(file) if isinstance(file, dict) else file for file in row["files"]
         ]
-    for name in ("answers", "languages"):
+    for name in ("answers", "answered_by", "languages"):
         row |= {name: _build_map(row[name])} if name in row else {}
     if isinstance(row.get("merged_at"), datetime):
         row["merged_at"] = row["merged_at"].isoformat()
@@ -136,7 +137,18 @@ def _build_map(value: Any) -> Any:
     # JSON has no tuples.
     if isinstance(value, list) and all(isinstance(entry, tuple) for entry in value):
         value = dict(value)
+    # As `tunebench dataset build` writes `languages`.
+    if isinstance(value, list) and all(_is_pair(entry) for entry in value):
+        value = {entry["name"]: entry["bytes"] for entry in value}
     return _drop_nulls(value) if isinstance(value, dict) else value
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"name", "bytes"}
+        and isinstance(value["name"], str)
+    )
 
 
 def _drop_nulls(values: Mapping[str, Any]) -> dict[str, Any]:

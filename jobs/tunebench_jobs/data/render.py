@@ -1,20 +1,20 @@
-"""Turn pull requests into prompts with answers, and into tasks."""
+"""Render prompts and find answers, the same way for training and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tunebench_api.v1alpha1 import Answers, Tool
-from tunebench_jobs.answers import parse_answer
-from tunebench_jobs.data.drops import DETAIL_CHARACTERS, DroppedRow, Finding, RowDrop
-from tunebench_jobs.data.human import build_human_answer
-from tunebench_jobs.data.load import Row
+from tunebench_jobs.data.drops import DETAIL_CHARACTERS, Finding, RowDrop
+from tunebench_jobs.data.human import Origin, build_human_answer
 from tunebench_jobs.diffs import DiffFacts
 from tunebench_jobs.prompt_source import ConfiguredPrompts
 from tunebench_jobs.prompts import Messages, asks_for_files, build_task
-from tunebench_jobs.records import Task, TrainExample
 from tunebench_jobs.rows import PullRequest
+
+# Who wrote an answer, where people did.
+HUMAN = "Human"
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,19 @@ class RenderedTask:
     clipped: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FoundAnswer:
+    """An answer of a row; `human` says which of people's words it is."""
+
+    text: str
+    # `Human`, or the id of a model; nothing where it is not known.
+    author: str | None = None
+    human: Origin | None = None
+
+
 @dataclass(frozen=True)
 class Renderer:
-    """Renders prompts and finds answers, the same way for training and evaluation."""
+    """Renders prompts and finds answers."""
 
     prompts: ConfiguredPrompts
     answers: Answers
@@ -63,28 +73,29 @@ class Renderer:
         messages = prompts.prompt_set.render(tool, task.variables)
         return RenderedTask(messages, task.diff, task.clipped)
 
-    def find_answer(self, row: Row, tool: Tool, dataset: str) -> str | DroppedRow:
-        """Return the valid answer of a row, or why there is none."""
-        text = self._read_answer(row.pr, tool, edited=tool in row.edited_tools)
-        if text is None or not text.strip():
-            return DroppedRow(dataset, row.origin, row.pr.id, RowDrop.NO_ANSWER, tool)
-        parsed = parse_answer(tool, text, semantic_files=self.asks_for_files(tool))
-        if parsed.level == "invalid":
-            reason, detail = RowDrop.ANSWER_INVALID, (parsed.problem or "")[:DETAIL_CHARACTERS]
-            return DroppedRow(dataset, row.origin, row.pr.id, reason, tool, detail)
-        return text
+    def find_answer(
+        self, pr: PullRequest, tool: Tool, edited: Collection[Tool] = ()
+    ) -> FoundAnswer | None:
+        """Return the answer that there is, whatever it is worth.
+
+        Args:
+            pr: The pull request.
+            tool: What was asked.
+            edited: Tools whose answer in the row was written in place of any other.
+        """
+        if self._human and tool not in edited:
+            answer = build_human_answer(pr)
+            return FoundAnswer(answer.text, HUMAN, answer.origin) if answer else None
+        text = pr.answers.get(tool)
+        if not text or not text.strip():
+            return None
+        return FoundAnswer(text, HUMAN if tool in edited else pr.answered_by.get(tool))
 
     def fill_answers(self, pr: PullRequest, tools: Sequence[Tool]) -> PullRequest:
         """Return a pull request with the answers that it has here, for people to read."""
-        found = {tool: self._read_answer(pr, tool, edited=False) for tool in tools}
-        answers = {tool: text for tool, text in found.items() if text is not None}
+        found = {tool: self.find_answer(pr, tool) for tool in tools}
+        answers = {tool: answer.text for tool, answer in found.items() if answer}
         return pr.model_copy(update={"answers": answers})
-
-    def _read_answer(self, pr: PullRequest, tool: Tool, *, edited: bool) -> str | None:
-        if not self._human or edited:
-            return pr.answers.get(tool)
-        answer = build_human_answer(pr)
-        return answer.text if answer else None
 
 
 def check_prompt(pr: PullRequest, task: RenderedTask) -> Finding | None:
@@ -97,62 +108,3 @@ def check_prompt(pr: PullRequest, task: RenderedTask) -> Finding | None:
         detail = "the prompt set shows none of the files"
         return Finding(RowDrop.GENERATED_ONLY, detail)
     return None
-
-
-def build_examples(
-    rows: Iterable[Row], tools: Sequence[Tool], renderer: Renderer
-) -> tuple[list[TrainExample], list[DroppedRow]]:
-    """Build the training examples, and list what has no answer to learn."""
-    examples, dropped = [], []
-    for row in rows:
-        for tool in tools:
-            answer = renderer.find_answer(row, tool, "train")
-            if isinstance(answer, DroppedRow):
-                dropped.append(answer)
-                continue
-            task = renderer.render_task(row.pr, tool)
-            finding = check_prompt(row.pr, task)
-            if finding is not None:
-                reason, detail = finding.reason, finding.detail
-                dropped.append(DroppedRow("train", row.origin, row.pr.id, reason, tool, detail))
-                continue
-            messages = task.messages
-            examples.append(
-                TrainExample(
-                    pr=row.pr.id,
-                    repository=row.pr.repository,
-                    tool=tool,
-                    system=messages.system,
-                    user=messages.user,
-                    answer=answer,
-                )
-            )
-    return examples, dropped
-
-
-def build_tasks(
-    rows: Iterable[Row], tools: Sequence[Tool], renderer: Renderer
-) -> tuple[list[Task], list[DroppedRow]]:
-    """Build a task of each row for each tool, and list the references that are missing."""
-    tasks, dropped = [], []
-    for row in rows:
-        for tool in tools:
-            reference = renderer.find_answer(row, tool, "eval")
-            if isinstance(reference, DroppedRow):
-                dropped.append(reference)
-            messages = renderer.render(row.pr, tool)
-            tasks.append(
-                Task(
-                    id=f"{row.pr.id}:{tool}",
-                    pr=row.pr.id,
-                    repository=row.pr.repository,
-                    language=row.pr.language,
-                    tool=tool,
-                    system=messages.system,
-                    user=messages.user,
-                    reference=reference if isinstance(reference, str) else None,
-                    semantic_files=renderer.asks_for_files(tool),
-                    paths=tuple(file.path for file in row.pr.files),
-                )
-            )
-    return tasks, dropped

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import Control
 from tunebench_jobs.score.judges import NOT_AN_LLM
-from tunebench_jobs.score.results import JudgeResult, Rate, Results, Validity, VariantResult
+from tunebench_jobs.score.results import (
+    FunnelStep,
+    JudgeResult,
+    Rate,
+    Results,
+    Validity,
+    VariantResult,
+)
 
 NOTHING = "n/a"
 NO_INTERVAL = "no interval"
@@ -33,6 +40,7 @@ def render_markdown(results: Results) -> str:
         _render_validity(results),
         _render_controls(results),
         _render_failed(results),
+        _render_funnel(results),
         _render_contamination(results),
         _render_list("Warnings", [warned.message for warned in results.warnings]),
         _render_list("What to keep in mind", results.notes),
@@ -311,6 +319,34 @@ def _render_failed(results: Results) -> Iterator[str]:
         "lll",
         [[_escape(row.name), _escape(row.reason), _escape(row.message)] for row in results.failed],
     )
+
+
+def _render_funnel(results: Results) -> Iterator[str]:
+    if not results.funnel:
+        return
+    yield "## From the sources to the data"
+    yield ""
+    yield from _render_table(
+        ["step", "set", "counted", "in", "out", "left out, by reason"],
+        "lllrrl",
+        [
+            [
+                _escape(step.step),
+                _escape(step.set),
+                _escape(step.unit),
+                str(step.taken),
+                str(step.given),
+                ", ".join(_list_left_out(step)),
+            ]
+            for step in results.funnel
+        ],
+    )
+
+
+def _list_left_out(step: FunnelStep) -> Iterator[str]:
+    if step.moved:
+        yield f"{step.moved} to the other set"
+    yield from (f"{_escape(reason)}: {count}" for reason, count in step.dropped.items())
 
 
 def _render_contamination(results: Results) -> Iterator[str]:

@@ -20,6 +20,7 @@ from tunebench_jobs.score.outcomes import JudgedVariant, build_validity, list_le
 from tunebench_jobs.score.results import (
     Agreement,
     Baseline,
+    FunnelStep,
     JudgeResult,
     Method,
     Rate,
@@ -59,6 +60,7 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
     versions: Mapping[str, str],
     shortfalls: Sequence[str] = (),
     contamination: Contamination | None = None,
+    funnel: Sequence[FunnelStep] = (),
 ) -> Results:
     """Build everything that is reported; pure."""
     rows = build_variant_results(config, tasks, variants)
@@ -87,6 +89,7 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
         ),
         notes=tuple(build_notes(config, tasks, judges)),
         contamination=contamination,
+        funnel=tuple(funnel),
         inputs=inputs,
         prompts=prompts,
         versions=versions,

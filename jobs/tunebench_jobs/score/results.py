@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import ConfigDict, Field
+
 from tunebench_api.contamination import Contamination
 from tunebench_api.contract import FailedModel, VariantKind
 from tunebench_api.v1alpha1 import Control, JudgingSpec, Tool, Wire
@@ -144,6 +146,22 @@ class Method(Wire):
     interval: str = "expanded percentile bootstrap over pull requests"
 
 
+class FunnelStep(Wire):
+    """What a step of the data stage took in and gave out, and how many it dropped for what."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    step: str
+    set: str
+    # What is counted.
+    unit: str
+    taken: int = Field(alias="in")
+    given: int = Field(alias="out")
+    # To the other set.
+    moved: int = 0
+    dropped: Mapping[str, int]
+
+
 class Results(Wire):
     """A scored run; the leaderboard is printed from this alone."""
 
@@ -163,6 +181,7 @@ class Results(Wire):
     notes: tuple[str, ...]
     # Absent: the data was made by a version that did not say.
     contamination: Contamination | None = None
+    funnel: tuple[FunnelStep, ...] = ()
     # SHA-256 by artefact, relative to the store.
     inputs: Mapping[str, str]
     prompts: Mapping[str, str]

@@ -18,7 +18,7 @@ from tunebench_jobs.records import Completion, Task, load_jsonl
 from tunebench_jobs.score.markdown import render_markdown
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.report import build_results, build_summary
-from tunebench_jobs.score.results import LEADERBOARD_FILE, RESULTS_FILE
+from tunebench_jobs.score.results import LEADERBOARD_FILE, RESULTS_FILE, FunnelStep
 from tunebench_jobs.stage import load_result
 
 _EVAL_FILE = "eval.jsonl"
@@ -50,6 +50,7 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
         versions=list_versions(),
         shortfalls=load_shortfalls(config, context),
         contamination=load_contamination(config, context),
+        funnel=load_funnel(config, context),
     )
     text = results.model_dump_json(by_alias=True, indent=1)
     save_text(context.output / RESULTS_FILE, text + "\n")
@@ -151,6 +152,13 @@ def load_contamination(config: ScoreConfig, context: StageContext) -> Contaminat
     result = load_result(context.path(config.data))
     facts = result.summary.get(SUMMARY_KEY) if result else None
     return Contamination.model_validate(facts) if facts else None
+
+
+def load_funnel(config: ScoreConfig, context: StageContext) -> list[FunnelStep]:
+    """Return what each step of the data stage left out, if it says so."""
+    result = load_result(context.path(config.data))
+    steps = result.summary.get("funnel", ()) if result else ()
+    return [FunnelStep.from_wire(step) for step in steps]
 
 
 def list_versions() -> dict[str, str]:

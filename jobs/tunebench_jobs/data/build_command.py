@@ -1,0 +1,107 @@
+"""`tunebench dataset build`: the dataset of a run as files, for people and for other runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from tunebench_api.contract import DataConfig, Progress
+from tunebench_api.errors import build_problem_document, parse_problem
+from tunebench_jobs.data.build import Built, Place, build_dataset
+from tunebench_jobs.data.finish import Form
+from tunebench_jobs.data.funnel import render_funnel
+from tunebench_jobs.data.stage import SOURCES_FOLDER
+from tunebench_jobs.errors import JobError
+from tunebench_jobs.files import disk_errors
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+
+
+class ProgressLine:
+    """Says how far a build is: on a terminal in one line, else with a line for each step."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to `stream`."""
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._step = ""
+
+    def show(self, progress: Progress) -> None:
+        """Show how far it is."""
+        step = progress.message.partition(":")[0]
+        if self._is_terminal:
+            self._stream.write(f"\r\x1b[K{progress.percent or 0:3} % {progress.message}")
+            self._stream.flush()
+        elif step != self._step:
+            self._stream.write(f"{progress.message}\n")
+        self._step = step
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self._is_terminal and self._step:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build the dataset, print a summary and return the exit code."""
+    options = _build_parser().parse_args(arguments)
+    try:
+        built = _build(options)
+    except JobError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
+        if options.output == "json":
+            document = build_problem_document([parse_problem(str(error))])
+            sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        logger.error("interrupted; start again to build anew")  # noqa: TRY400 - not an error
+        return INTERRUPTED
+    text = _build_text(built, options.out)
+    if options.output == "json":
+        text = json.dumps(_build_document(built, options.out), indent=1, ensure_ascii=False)
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _build(options: argparse.Namespace) -> Built:
+    config = DataConfig.model_validate_json(options.config.read_bytes())
+    line = ProgressLine(sys.stderr)
+    place = Place(
+        output=options.out,
+        sources=options.store / SOURCES_FOLDER,
+        prompts_dir=options.prompts_dir,
+        report=line.show,
+    )
+    try:
+        with disk_errors(options.out):
+            options.out.mkdir(parents=True, exist_ok=True)
+            return build_dataset(config, place, Form.ROWS)
+    finally:
+        line.close()
+
+
+def _build_document(built: Built, out: Path) -> dict[str, Any]:
+    return {"out": str(out), "files": list(built.files), **built.summary}
+
+
+def _build_text(built: Built, out: Path) -> str:
+    rows = render_funnel(built.summary["funnel"])
+    return "\n".join([f"{out}: {built.message}", "", *rows])
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tunebench dataset build", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="config of the data stage, JSON")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--store", type=Path, required=True, help="folder for clones")
+    parser.add_argument("--prompts-dir", type=Path, help="folder of the builtin prompt sets")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    return parser
