@@ -19,7 +19,6 @@ from tunebench_jobs.data.parcels import Parcel
 from tunebench_jobs.data.render import FoundAnswer, RenderedTask, Renderer, check_prompt
 from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.rows import PullRequest
-from tunebench_jobs.tokens import count_tokens
 
 
 class Form(StrEnum):
@@ -138,8 +137,8 @@ class Finisher:
         """Return what speaks against a prompt; one that was cut may be asked, but not learned."""
         if dataset == TRAIN and self._form is Form.PROMPTS and (cut := check_prompt(pr, task)):
             return cut
-        texts = (task.messages.system, task.messages.user)
-        return check_length(texts, answer.text if answer else "", self._max_tokens, count_tokens)
+        text = answer.text if answer else ""
+        return check_length(task.messages, text, self._max_tokens)
 
     def _check(self, pr: PullRequest, tool: Tool, answer: FoundAnswer | None) -> Finding | None:
         return check_answer(
