@@ -1,7 +1,8 @@
 """Ask a model behind LiteLLM, with retries, and say plainly what went wrong.
 
-Judges and the baseline share this door. A key is passed on and never shown: it is cut out of every
-message, and foreign exceptions are not chained, because their text and frames may hold it.
+Judges, the baseline and those who make training answers share this door. A key is passed on and
+never shown: it is cut out of every message, and foreign exceptions are not chained, because their
+text and frames may hold it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tunebench_api.v1alpha1 import REFERENCE_JUDGE, BaselineSpec, JudgeSpec
+from tunebench_api.v1alpha1 import (
+    REFERENCE_JUDGE,
+    BaselineSpec,
+    JudgeSpec,
+    LlmSpec,
+    SecretRef,
+)
 from tunebench_jobs.errors import InputError, JobError, RetryableError
+from tunebench_jobs.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +33,9 @@ NO_KEY = "none"
 FIRST_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 60.0
 TIMEOUT_SECONDS = 300.0
+# A server that says so has too much to do; others may say the like in words only.
+_BUSY_STATUSES = frozenset({429, 503, 529})
+_UNLIMITED = 1_000_000
 _MAX_MESSAGE = 600
 _MIN_SECRET = 8
 _SECRET_NAME = re.compile(r"_(API_KEY|KEY|TOKEN|SECRET|PASSWORD)$|^AWS_SECRET")
@@ -109,7 +120,7 @@ def load_litellm() -> Any:
 
 
 def build_endpoint(
-    spec: JudgeSpec | BaselineSpec, field_name: str, environment: Mapping[str, str]
+    spec: JudgeSpec | BaselineSpec | LlmSpec, field_name: str, environment: Mapping[str, str]
 ) -> Endpoint:
     """Return where `spec` sends its requests; `field_name` is its place in the run, for messages.
 
@@ -134,8 +145,11 @@ async def ask(
     *,
     retries: int,
     first_delay: float = FIRST_DELAY_SECONDS,
+    throttle: Throttle | None = None,
 ) -> Reply:
     """Return the model's answer; wait and ask again while the server is busy or away.
+
+    A `throttle` that requests share lets all of them wait when one is told to.
 
     Raises:
         InputError: The server refuses the request: key, model id, or its settings.
@@ -144,18 +158,43 @@ async def ask(
     litellm = load_litellm()
     from openai import OpenAIError  # noqa: PLC0415 - LiteLLM loaded it; all its errors derive from it
 
+    throttle = throttle or Throttle(_UNLIMITED)
     for attempt in range(retries + 1):
         try:
-            return _build_reply(await _complete(litellm, endpoint, messages), litellm)
+            async with throttle.place():
+                reply = _build_reply(await _complete(litellm, endpoint, messages), litellm)
         except OpenAIError as error:
             failure = build_llm_failure(error, endpoint.model, _list_secrets(endpoint, os.environ))
             if isinstance(failure, InputError) or attempt == retries:
                 # Not chained: the cause's text and frames hold the key.
                 raise failure from None
             delay = _build_delay(error, attempt, first_delay)
+            if getattr(error, "status_code", None) in _BUSY_STATUSES:
+                throttle.busy(delay)
+        else:
+            throttle.answered()
+            return reply
         logger.warning("asking again in %.1f s (attempt %d): %s", delay, attempt + 2, failure)
         await asyncio.sleep(delay)
     raise AssertionError  # the last attempt returns or raises
+
+
+def find_secret(ref: SecretRef, field_name: str, environment: Mapping[str, str]) -> str:
+    """Return what a Secret's key, or on a laptop an environment variable, holds.
+
+    Raises:
+        InputError: It is not set; names `field_name`, which is the place of `secretRef`'s owner.
+    """
+    # In a cluster, with the Secret's name: two Secrets may use one key.
+    key = (environment.get(f"{ref.name}.{ref.key}") or environment.get(ref.key, "")).strip()
+    if not key:
+        msg = (
+            f"`{field_name}.secretRef` must name a key that is set: environment variable "
+            f"`{ref.key}` is absent or empty, and so is key `{ref.key}` of Secret `{ref.name}` "
+            "where this runs in a cluster; set it and start again"
+        )
+        raise InputError(msg, reason="MissingCredential")
+    return key
 
 
 def build_llm_failure(error: Exception, model: str, secrets: Sequence[str]) -> JobError:
@@ -187,21 +226,11 @@ def _list_secrets(endpoint: Endpoint, environment: Mapping[str, str]) -> list[st
 
 
 def _find_key(
-    spec: JudgeSpec | BaselineSpec, field_name: str, environment: Mapping[str, str]
+    spec: JudgeSpec | BaselineSpec | LlmSpec, field_name: str, environment: Mapping[str, str]
 ) -> str | None:
     if spec.secret_ref is None:
         return NO_KEY if spec.api_base else None
-    secret, name = spec.secret_ref.name, spec.secret_ref.key
-    # In a cluster, with the Secret's name: two Secrets may use one key.
-    key = (environment.get(f"{secret}.{name}") or environment.get(name, "")).strip()
-    if not key:
-        msg = (
-            f"`{field_name}.secretRef` must name a key that is set: environment variable "
-            f"`{name}` is absent or empty, and so is key `{name}` of Secret `{secret}` where this "
-            "runs in a cluster; set it and start again"
-        )
-        raise InputError(msg, reason="MissingCredential")
-    return key
+    return find_secret(spec.secret_ref, field_name, environment)
 
 
 async def _complete(litellm: Any, endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) -> Any:
