@@ -49,24 +49,31 @@ class Journal:
     def load(self) -> Iterator[tuple[Path, int, bytes]]:
         """Yield the whole lines of all shards, each with its file and number."""
         for path in sorted(self._folder.glob(f"{self._prefix}*{_SUFFIX}")):
-            lines = path.read_bytes().split(b"\n")
-            for number, line in enumerate(lines[:-1], 1):
-                yield path, number, line
+            with path.open("rb") as lines:
+                for number, line in enumerate(lines, 1):
+                    if line.endswith(b"\n"):
+                        yield path, number, line[:-1]
 
-    def append(self, line: bytes) -> None:
-        """Keep a line: when this returns, it survives the end of this process."""
+    def append(self, line: bytes) -> tuple[Path, int]:
+        """Keep a line, and return the file and the byte where it begins.
+
+        When this returns, the line survives the end of this process.
+        """
         with disk_errors(self._folder):
             if self._shard is None or (self._keep and self._bytes > _MAX_SHARD_BYTES):
                 self._open_shard()
             assert self._shard is not None  # noqa: S101 - just opened
+            assert self._path is not None  # noqa: S101 - likewise
+            start = self._bytes
             _write_whole(self._shard, line + b"\n")
             self._bytes += len(line) + 1
             self._unsynced += 1
             if self._unsynced >= self._batch:
                 os.fsync(self._shard)
                 self._unsynced = 0
-        if self._keep and self._path:
+        if self._keep:
             self._keep(self._path)
+        return self._path, start
 
     def close(self) -> None:
         """Close the shard; everything in it is on the disk."""
