@@ -49,6 +49,8 @@ def _build_text(report: PromptSetReport) -> str:
         lines.append(_build_line("evaluate", report.evaluate))
     else:
         lines.append("  evaluate is absent: LLM judges cannot be asked with this set")
+    if report.quality:
+        lines.append(_build_line("quality", report.quality))
     return "\n".join(lines)
 
 

@@ -52,7 +52,10 @@ class TextReport:
 
 @dataclass(frozen=True)
 class PromptSetReport:
-    """A prompt set that renders, in figures; `evaluate` is None where it cannot ask a judge."""
+    """A prompt set that renders, in figures.
+
+    `evaluate` is None where it cannot ask a judge of completions, `quality` likewise of answers.
+    """
 
     name: str
     sha256: str
@@ -62,6 +65,7 @@ class PromptSetReport:
     diff: dict[str, Any]
     tools: dict[Tool, TextReport]
     evaluate: TextReport | None
+    quality: TextReport | None
 
 
 def check_prompt_set(directory: Path, overrides: dict[str, Value] | None = None) -> PromptSetReport:
@@ -80,6 +84,7 @@ def check_prompt_set(directory: Path, overrides: dict[str, Value] | None = None)
         diff=prompt_set.diff.model_dump(exclude={"style"}),
         tools={tool: _check_tool(prompt_set, tool, overrides) for tool in prompt_set.tools},
         evaluate=_check_evaluate(prompt_set) if prompt_set.has_evaluate else None,
+        quality=_check_quality(prompt_set) if prompt_set.has_quality else None,
     )
 
 
@@ -102,4 +107,12 @@ def _check_evaluate(prompt_set: PromptSet) -> TextReport:
         characters=len(prompt_set.render_evaluate("a task", "an answer", "another answer")),
         scaffold_characters=len(prompt_set.render_evaluate("", "", "")),
         variables=("pr_response1", "pr_response2", "pr_task"),
+    )
+
+
+def _check_quality(prompt_set: PromptSet) -> TextReport:
+    return TextReport(
+        characters=len(prompt_set.render_quality("a task", "an answer")),
+        scaffold_characters=len(prompt_set.render_quality("", "")),
+        variables=("pr_answer", "pr_task"),
     )

@@ -26,6 +26,7 @@ from tunebench_jobs.prompts.metadata import (
 from tunebench_jobs.prompts.prompt_set import (
     EVALUATE_TABLE,
     NOT_DECOUPLED_TABLE,
+    QUALITY_TABLE,
     REASON,
     TABLES,
     PromptSet,
@@ -37,11 +38,13 @@ from tunebench_jobs.prompts.variables import known_variables
 _KEYS = {
     **dict.fromkeys((*TABLES.values(), NOT_DECOUPLED_TABLE), ("system", "user")),
     EVALUATE_TABLE: ("prompt",),
+    QUALITY_TABLE: ("prompt",),
 }
 _KNOWN = {
     **{table: known_variables(tool) for tool, table in TABLES.items()},
     NOT_DECOUPLED_TABLE: known_variables(Tool.IMPROVE),
     EVALUATE_TABLE: frozenset({"pr_task", "pr_response1", "pr_response2"}),
+    QUALITY_TABLE: frozenset({"pr_task", "pr_answer"}),
 }
 _ONLY_HEAD = frozenset().union(*(known_variables(tool, only_head=True) for tool in Tool))
 

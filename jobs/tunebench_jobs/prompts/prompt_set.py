@@ -23,6 +23,8 @@ TABLES: Mapping[Tool, str] = {
 # HEAD asks with this system prompt, because it shows the diff in one piece.
 NOT_DECOUPLED_TABLE = "pr_code_suggestions_prompt_not_decoupled"
 EVALUATE_TABLE = "pr_evaluate_prompt"
+# Of our own: PR-Agent scores no training answers.
+QUALITY_TABLE = "pr_quality_prompt"
 
 # What an expression of a template can raise when its values have the wrong type or size.
 _TEMPLATE_FAILURES = (
@@ -113,6 +115,11 @@ class PromptSet:
         return self._find((EVALUATE_TABLE, "prompt")) is not None
 
     @property
+    def has_quality(self) -> bool:
+        """Whether the set can ask how good a training answer is."""
+        return self._find((QUALITY_TABLE, "prompt")) is not None
+
+    @property
     def decouples_hunks(self) -> bool:
         """Whether Improve sees old and new lines apart (HEAD's system prompt decides)."""
         return self._find((NOT_DECOUPLED_TABLE, "system")) is None
@@ -146,6 +153,15 @@ class PromptSet:
         return template.render(
             {"pr_task": pr_task, "pr_response1": response1, "pr_response2": response2}
         )
+
+    def render_quality(self, pr_task: str, answer: str) -> str:
+        """Render what a judge is asked about one training answer.
+
+        Raises:
+            InputError: The set has no such prompt, or it does not render.
+        """
+        template = self._require((QUALITY_TABLE, "prompt"))
+        return template.render({"pr_task": pr_task, "pr_answer": answer})
 
     def _tool_templates(self, tool: Tool) -> tuple[PromptTemplate, PromptTemplate]:
         system: tuple[tuple[str, str], ...] = ((TABLES[tool], "system"),)
