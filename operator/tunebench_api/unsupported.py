@@ -12,7 +12,6 @@ from enum import StrEnum
 from tunebench_api.errors import Problem
 from tunebench_api.places import URL_SCHEMES, find_scheme
 from tunebench_api.v1alpha1 import (
-    Answers,
     BenchmarkRun,
     BenchmarkRunSpec,
     Cleanup,
@@ -73,7 +72,6 @@ def _find_in_dataset(dataset: DatasetSpec, backend: Backend) -> Iterator[Problem
     for name, source in (("train", dataset.train), ("eval", dataset.eval)):
         yield from _find_in_source(source, f"spec.dataset.{name}", backend)
     for field, value, supported in (
-        ("answers", dataset.answers, (Answers.ROWS, Answers.HUMAN)),
         ("licenses", dataset.licenses, (Licenses.ANY,)),
     ):
         if value not in supported:

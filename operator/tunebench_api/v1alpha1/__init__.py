@@ -14,6 +14,7 @@ from tunebench_api.v1alpha1.dataset import (
     DatasetSpec,
     Licenses,
     LlmSpec,
+    PricesSpec,
     QualitySpec,
 )
 from tunebench_api.v1alpha1.judging import (
@@ -109,6 +110,7 @@ __all__ = [
     "Overflow",
     "Packing",
     "Precision",
+    "PricesSpec",
     "PromptsSpec",
     "QualitySpec",
     "ResourcesSpec",

@@ -41,6 +41,19 @@ class CleaningStep(StrEnum):
     NEAR_DUPLICATES = "NearDuplicates"
 
 
+class PricesSpec(Wire):
+    """What a model costs."""
+
+    input_usd: Decimal = Field(
+        alias="inputUSDPerMillion",
+        description="US dollars for a million tokens of prompts. Must be given.",
+    )
+    output_usd: Decimal = Field(
+        alias="outputUSDPerMillion",
+        description="US dollars for a million tokens of replies. Must be given.",
+    )
+
+
 class LlmSpec(Wire):
     """A model that is asked through LiteLLM, with the most that it may cost."""
 
@@ -62,9 +75,16 @@ class LlmSpec(Wire):
     max_tokens: Annotated[int, Field(ge=1, le=65_536)] = Field(
         default=2048, description="Most tokens of a reply. Absent: 2048."
     )
-    budget_usd: Annotated[Decimal, HowOnly()] = Field(
+    # Not `HowOnly`: it decides which answers are there when it is spent.
+    budget_usd: Decimal = Field(
         alias="budgetUSD",
-        description="Most to spend. Nothing starts when the estimate is higher. Must be given.",
+        description="Most to spend each time that the data is prepared; replies that are kept from "
+        "before cost nothing. Nothing starts when the estimate is higher. Must be given.",
+    )
+    prices: PricesSpec | None = Field(
+        default=None,
+        description="What the model costs. Absent: what LiteLLM knows, and nothing where it knows "
+        "no price of a model at `apiBase`.",
     )
 
 
@@ -138,6 +158,29 @@ class DatasetSpec(Wire):
     )
     teacher_family: ShortText | None = Field(
         default=None,
-        description="Family of the model that wrote the training answers, so that judges of the "
-        "same family are flagged. Absent: that of `teacher`.",
+        description="Family of the model that wrote the answers which rows carry, so that judges "
+        "of the same family are flagged, as those of the family of `teacher` are. Absent: unknown.",
     )
+
+    @property
+    def makers(self) -> tuple[tuple[str, LlmSpec], ...]:
+        """The models that are asked for training data, by their places in the run."""
+        quality = self.cleaning.quality if self.cleaning else None
+        found = (("teacher", self.teacher), ("cleaning.quality", quality))
+        return tuple((f"spec.dataset.{field}", llm) for field, llm in found if llm)
+
+    @property
+    def source_secrets(self) -> tuple[tuple[str, SecretRef], ...]:
+        """The keys that sources of pull requests ask for, by the places of their owners."""
+        return tuple(
+            (f"spec.dataset.{name}.{field}", owner.secret_ref)
+            for name, source in (("train", self.train), ("eval", self.eval))
+            for field, owner in (("gitHub", source.git_hub), ("huggingFace", source.hugging_face))
+            if owner and owner.secret_ref
+        )
+
+    @property
+    def teacher_families(self) -> tuple[str, ...]:
+        """Families of the models that wrote training answers, as far as they are known."""
+        families = (self.teacher_family, self.teacher.family if self.teacher else None)
+        return tuple(dict.fromkeys(family for family in families if family))

@@ -1,0 +1,64 @@
+"""What a model costs: as the run says, or as LiteLLM knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tunebench_api.v1alpha1 import LlmSpec
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.llm import Reply, load_litellm
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Prices:
+    """US dollars for a token of a prompt and of a reply; `given` if the run says so itself."""
+
+    prompt: float
+    reply: float
+    given: bool = False
+
+    def cost(self, prompt_tokens: float, reply_tokens: float) -> float:
+        """Return what one request costs."""
+        return prompt_tokens * self.prompt + reply_tokens * self.reply
+
+    def cost_of(self, reply: Reply) -> float:
+        """Return what a reply cost; LiteLLM knows of discounts that the list price does not."""
+        if reply.cost_usd is not None and not self.given:
+            return reply.cost_usd
+        return self.cost(reply.prompt_tokens, reply.completion_tokens)
+
+
+def find_prices(spec: LlmSpec, field: str) -> Prices:
+    """Return the prices of a model; `field` is its place in the run.
+
+    A server of one's own counts as free, unless the run says otherwise: nobody sends a bill that
+    could be known here.
+
+    Raises:
+        InputError: Nobody knows what a vendor's model costs.
+    """
+    if spec.prices is not None:
+        prompt, reply = float(spec.prices.input_usd), float(spec.prices.output_usd)
+        return Prices(prompt / _MILLION, reply / _MILLION, given=True)
+    known = find_model_facts(load_litellm(), spec.model)
+    per_prompt, per_reply = (known.get(f"{way}_cost_per_token") for way in ("input", "output"))
+    if per_prompt is not None and per_reply is not None:
+        return Prices(float(per_prompt), float(per_reply))
+    if spec.api_base is not None:
+        return Prices(0.0, 0.0)
+    msg = (
+        f"`{field}.prices` must say what `{spec.model}` costs, because LiteLLM knows no price of "
+        "it and `budgetUSD` could not be kept; set `inputUSDPerMillion` and `outputUSDPerMillion`"
+    )
+    raise InputError(msg, reason="UnknownPrice")
+
+
+def find_model_facts(litellm: Any, model: str) -> dict[str, Any]:
+    """Return what LiteLLM knows of a model: prices and limits; nothing of a model it does not."""
+    try:
+        return dict(litellm.get_model_info(model))
+    except litellm.exceptions.ModelNotMappedError:
+        return {}
