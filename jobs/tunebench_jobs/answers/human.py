@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import yaml
 
@@ -77,6 +77,11 @@ def build_human_describe_answer(pr: PullRequest) -> str:
                 reason="NoHumanText",
             )
     answer = {"type": [infer_type(pr)], "description": description, "title": title}
+    return build_answer_yaml(answer)
+
+
+def build_answer_yaml(answer: Mapping[str, object]) -> str:
+    """Write an answer as the prompts ask for it: text of several lines as block scalars."""
     text: str = yaml.dump(
         answer, Dumper=_LiteralDumper, sort_keys=False, allow_unicode=True, width=1_000_000
     )

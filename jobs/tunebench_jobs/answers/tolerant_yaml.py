@@ -57,7 +57,7 @@ def parse_yaml_tolerant(text: str, known_keys: Collection[str]) -> tuple[object 
 
 def iter_readings(text: str, keys: KnownKeys) -> Iterator[Reading]:
     """Yield readings, loaded or not, as long as the bound on work allows; never raises."""
-    literal = _strip_fences(text)
+    literal = strip_fences(text)
     first = load_guarded(literal)
     yield Reading("strict", first)
     if len(text.encode(errors="replace")) > MAX_BYTES:
@@ -86,7 +86,7 @@ def _attempts(text: str, literal: str, keys: KnownKeys) -> Iterator[str]:
         yield from _drop_trailing_lines(candidate)
 
 
-def _strip_fences(text: str) -> str:
+def strip_fences(text: str) -> str:
     """Remove the fence that a model repeats at the start, and the one that ends the answer."""
     return _OPENING_FENCE.sub("", text).rstrip().removesuffix("```").rstrip()
 

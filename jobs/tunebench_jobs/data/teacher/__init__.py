@@ -1,0 +1,1 @@
+"""Models that make training data: a teacher that writes answers, a judge that scores them."""
