@@ -14,10 +14,17 @@ import httpx
 from tunebench_api.advice import is_pinned
 from tunebench_api.contract import PreflightConfig, Progress
 from tunebench_api.errors import parse_problem
-from tunebench_api.v1alpha1 import REFERENCE_JUDGE, TEMPLATE_BASELINE, BaselineSpec, JudgeSpec
+from tunebench_api.v1alpha1 import (
+    REFERENCE_JUDGE,
+    TEMPLATE_BASELINE,
+    BaselineSpec,
+    JudgeSpec,
+    LlmSpec,
+)
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError, RetryableError
-from tunebench_jobs.llm import build_endpoint, load_litellm
+from tunebench_jobs.llm import build_endpoint, find_secret, load_litellm
+from tunebench_jobs.prices import find_model_facts, find_prices
 from tunebench_jobs.prompt_source import find_prompts, parse_variables
 from tunebench_jobs.storage.check import check_bucket
 
@@ -30,7 +37,7 @@ class Asked(NamedTuple):
     """A model behind LiteLLM, and its place in the run."""
 
     field: str
-    spec: JudgeSpec | BaselineSpec
+    spec: JudgeSpec | BaselineSpec | LlmSpec
 
 
 def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
@@ -45,6 +52,7 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
         ("checking the prompt set", partial(check_prompts, config, context)),
         ("checking keys", partial(check_keys, config, os.environ)),
         ("checking providers", partial(check_providers, config)),
+        ("checking prices", partial(check_prices, config)),
         ("checking servers", partial(check_servers, config)),
         ("checking base models", partial(check_bases, config)),
     )
@@ -92,7 +100,7 @@ def list_asked(config: PreflightConfig) -> list[Asked]:
     ]
     if config.baseline.model not in {None, TEMPLATE_BASELINE}:
         asked.append(Asked("spec.baseline", config.baseline))
-    return asked
+    return [*asked, *(Asked(maker.field, maker.llm) for maker in config.makers)]
 
 
 def check_store(context: StageContext) -> None:
@@ -131,6 +139,13 @@ def check_prompts(config: PreflightConfig, context: StageContext) -> None:
             "has got none; add the file that holds it"
         )
         failures.append(InputError(msg, reason="InvalidPromptSet"))
+    if config.scores and report.quality is None:
+        msg = (
+            "`spec.prompts` must have `[pr_quality_prompt]` for `spec.dataset.cleaning.quality`, "
+            f"but `{report.name}` has got none; add a file with it, such as the `quality.toml` of "
+            "the prompt set `default`"
+        )
+        failures.append(InputError(msg, reason="InvalidPromptSet"))
     raise_together(failures)
 
 
@@ -140,13 +155,14 @@ def check_keys(config: PreflightConfig, environment: Mapping[str, str]) -> None:
     Raises:
         InputError: Some are not.
     """
-    raise_together(
-        [
-            failure
-            for field, spec in list_asked(config)
-            for failure in _catch(partial(build_endpoint, spec, field, environment))
-        ]
-    )
+    checks: list[Callable[[], object]] = [
+        *(partial(build_endpoint, spec, field, environment) for field, spec in list_asked(config)),
+        *(
+            partial(find_secret, each.secret_ref, each.field, environment)
+            for each in config.secrets
+        ),
+    ]
+    raise_together([failure for check in checks for failure in _catch(check)])
 
 
 def check_providers(config: PreflightConfig) -> None:
@@ -165,6 +181,25 @@ def check_providers(config: PreflightConfig) -> None:
             failure
             for field, spec in asked
             for failure in _catch(partial(_check_provider, litellm, field, spec))
+        ]
+    )
+
+
+def check_prices(config: PreflightConfig) -> None:
+    """Check that what makes training data has a price, and can reply at such a length.
+
+    What all of it will cost is known only when the sources are read: the data stage says it before
+    it asks anything.
+
+    Raises:
+        InputError: Nobody knows the price, or the model gives no replies of `maxTokens`.
+    """
+    raise_together(
+        [
+            failure
+            for field, spec in ((maker.field, maker.llm) for maker in config.makers)
+            for check in (find_prices, _check_length)
+            for failure in _catch(partial(check, spec, field))
         ]
     )
 
@@ -236,7 +271,17 @@ def check_bases(config: PreflightConfig) -> None:
     )
 
 
-def _check_provider(litellm: Any, field: str, spec: JudgeSpec | BaselineSpec) -> None:
+def _check_length(spec: LlmSpec, field: str) -> None:
+    most = find_model_facts(load_litellm(), spec.model).get("max_output_tokens")
+    if most is not None and spec.max_tokens > most:
+        msg = (
+            f"`{field}.maxTokens` must be at most {most:,}, the longest reply of `{spec.model}`, "
+            f"got {spec.max_tokens:,}"
+        )
+        raise InputError(msg, reason="ReplyTooLong")
+
+
+def _check_provider(litellm: Any, field: str, spec: JudgeSpec | BaselineSpec | LlmSpec) -> None:
     """Check that LiteLLM knows the provider, and finds its key where the run names none."""
     try:
         litellm.get_llm_provider(spec.model, api_base=spec.api_base)

@@ -23,7 +23,9 @@ from tunebench_api.v1alpha1 import (
     GenerationSpec,
     JudgeSpec,
     JudgingSpec,
+    LlmSpec,
     PromptsSpec,
+    SecretRef,
     StatisticsSpec,
     Tool,
     TuningSpec,
@@ -82,6 +84,20 @@ class PreflightBase(Wire):
     models: tuple[str, ...]
 
 
+class PreflightLlm(Wire):
+    """A model that makes training data, and its place in the run."""
+
+    field: str
+    llm: LlmSpec
+
+
+class PreflightSecret(Wire):
+    """A key that no model needs, and the place in the run that owns it."""
+
+    field: str
+    secret_ref: SecretRef
+
+
 class PreflightConfig(Wire):
     """Check what would otherwise fail late: judges' credentials, base models, prompts, files."""
 
@@ -91,6 +107,11 @@ class PreflightConfig(Wire):
     baseline: BaselineSpec
     prompts: PromptsSpec
     tools: tuple[Tool, ...]
+    # What makes and scores training answers.
+    makers: tuple[PreflightLlm, ...] = ()
+    # Whether one of them scores, which takes a prompt of its own.
+    scores: bool = False
+    secrets: tuple[PreflightSecret, ...] = ()
 
 
 class DataConfig(Wire):
@@ -204,7 +225,8 @@ class ScoreConfig(Wire):
     data: str
     baseline: str
     baseline_spec: BaselineSpec
-    teacher_family: str | None = None
+    # Of those who wrote training answers.
+    teacher_families: tuple[str, ...] = ()
     judges: tuple[JudgeSpec, ...]
     judging: JudgingSpec
     statistics: StatisticsSpec

@@ -22,6 +22,8 @@ from tunebench_api.contract import (
     JudgeConfig,
     PreflightBase,
     PreflightConfig,
+    PreflightLlm,
+    PreflightSecret,
     ServeConfig,
     ServedVariant,
     StageKind,
@@ -165,6 +167,12 @@ def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
         baseline=spec.baseline,
         prompts=spec.prompts,
         tools=spec.tools,
+        makers=tuple(PreflightLlm(field=field, llm=llm) for field, llm in spec.dataset.makers),
+        scores=bool(spec.dataset.cleaning and spec.dataset.cleaning.quality),
+        secrets=tuple(
+            PreflightSecret(field=field, secret_ref=ref)
+            for field, ref in spec.dataset.source_secrets
+        ),
     )
     return Node(names.stage_key(StageKind.PREFLIGHT), StageKind.PREFLIGHT, config)
 
@@ -184,7 +192,9 @@ def _data_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
         seed=spec.seed,
         sources=_pick(sources, places),
     )
-    return Node(names.stage_key(StageKind.DATA), StageKind.DATA, config)
+    # Otherwise both begin at once; nothing is paid for before the preflight has found no fault.
+    needs = (names.stage_key(StageKind.PREFLIGHT),) if spec.dataset.makers else ()
+    return Node(names.stage_key(StageKind.DATA), StageKind.DATA, config, needs)
 
 
 def _baseline_node(spec: BenchmarkRunSpec, data: Node, sources: Mapping[str, str]) -> Node:

@@ -202,7 +202,7 @@ class _Planner:
             data=graph.data.output,
             baseline=graph.baseline.output,
             baseline_spec=spec.baseline,
-            teacher_family=spec.dataset.teacher_family,
+            teacher_families=spec.dataset.teacher_families,
             judges=spec.judges,
             judging=spec.judging,
             statistics=spec.statistics,

@@ -135,7 +135,7 @@ def score(  # noqa: PLR0913 - most tests need few of them
         baseline_spec=BaselineSpec(
             name="gpt-4-turbo", family="openai", completions=StoredCompletions(uri="/b.jsonl")
         ),
-        teacher_family=teacher_family,
+        teacher_families=(teacher_family,) if teacher_family else (),
         judges=tuple(judges),
         judging=JudgingSpec(),
         statistics=StatisticsSpec(resamples=1000),

@@ -116,7 +116,10 @@ def _to_pct(share: float | None) -> float | None:
 
 def _warn_of_kinship(config: ScoreConfig) -> Iterator[Warned]:
     relatives = (
-        (config.teacher_family, "PreferenceLeakage", "wrote the training answers"),
+        *(
+            (family, "PreferenceLeakage", "wrote training answers")
+            for family in config.teacher_families
+        ),
         (config.baseline_spec.family, "SelfPreference", "made the baseline"),
     )
     for judge in config.judges:

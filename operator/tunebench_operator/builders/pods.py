@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunebench_api.contract import StageKind
 from tunebench_api.places import claim_mount, find_claims
-from tunebench_api.v1alpha1 import BenchmarkRun, SecretRef
+from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunSpec, SecretRef
 from tunebench_operator import names
 from tunebench_operator.builders.access import access_name
 from tunebench_operator.builders.metadata import Manifest, build_child_labels, child_object_name
@@ -29,7 +29,6 @@ _RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
-_STAGES_WITH_KEYS = {StageKind.PREFLIGHT, StageKind.BASELINE, StageKind.JUDGE}
 
 
 def build_pod(  # noqa: PLR0913 - each argument is a part of the pod
@@ -157,13 +156,7 @@ def _list_claims(run: BenchmarkRun, storage_uri: str) -> list[str]:
 
 
 def _build_keys(run: BenchmarkRun, child: Child) -> list[Manifest]:
-    """Build the variables with API keys; a stage that asks nobody gets none."""
-    if child.kind not in _STAGES_WITH_KEYS:
-        return []
-    refs: Iterable[SecretRef | None] = [
-        *(judge.secret_ref for judge in run.spec.judges if child.kind is not StageKind.BASELINE),
-        *([run.spec.baseline.secret_ref] if child.kind is not StageKind.JUDGE else []),
-    ]
+    """Build the variables with API keys and tokens; a stage that asks nobody gets none."""
     return [
         {
             # With the Secret's name, because two Secrets may use one key.
@@ -171,8 +164,26 @@ def _build_keys(run: BenchmarkRun, child: Child) -> list[Manifest]:
             # The preflight says what is missing; kubelet would only wait.
             "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key, "optional": True}},
         }
-        for ref in dict.fromkeys(ref for ref in refs if ref)
+        for ref in dict.fromkeys(_list_secrets(run.spec, child.kind))
     ]
+
+
+def _list_secrets(spec: BenchmarkRunSpec, kind: StageKind) -> list[SecretRef]:
+    """Return the keys that a stage needs, and no others."""
+    dataset = spec.dataset
+    owners: Mapping[StageKind, Sequence[SecretRef | None]] = {
+        StageKind.DATA: [
+            *(llm.secret_ref for _, llm in dataset.makers),
+            *(ref for _, ref in dataset.source_secrets),
+        ],
+        StageKind.BASELINE: [spec.baseline.secret_ref],
+        StageKind.JUDGE: [judge.secret_ref for judge in spec.judges],
+    }
+    if kind is StageKind.PREFLIGHT:
+        # It looks whether all of them are there.
+        order = (StageKind.JUDGE, StageKind.BASELINE, StageKind.DATA)
+        return [ref for each in order for ref in owners[each] if ref]
+    return [ref for ref in owners.get(kind, ()) if ref]
 
 
 def _build_resources(quantities: Quantities) -> Manifest:
