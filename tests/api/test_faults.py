@@ -20,6 +20,7 @@ from fake_kubelet import FakeKubelet
 from kubernetes.dynamic import DynamicClient
 from make_installation import make_installation
 from operating import (
+    SPEC,
     background,
     create_run,
     eventually,
@@ -215,14 +216,21 @@ async def test_no_key_is_ever_shown(
     """A Secret that a run names is in no object, no Event and no line of the operator's log."""
     canary = "canary-5f1d0c9a7b"
     secrets = client.resources.get(api_version="v1", kind="Secret")
-    body = {"metadata": {"name": "llm-keys"}, "stringData": {"KEY": canary}}
-    secrets.create(body=body, namespace=namespace)
+    for name in ("llm-keys", "teacher-keys"):
+        body = {"metadata": {"name": name}, "stringData": {"KEY": canary}}
+        secrets.create(body=body, namespace=namespace)
     judge = {
         "name": "judge",
         "model": "openai/gpt-4o-2024-11-20",
         "secretRef": {"name": "llm-keys", "key": "KEY"},
     }
-    create_run(client, namespace, judges=[judge])
+    teacher = {
+        "model": "openai/gpt-4o-2024-08-06",
+        "secretRef": {"name": "teacher-keys", "key": "KEY"},
+        "budgetUSD": "1",
+    }
+    dataset = {**SPEC["dataset"], "answers": "Teacher", "teacher": teacher}
+    create_run(client, namespace, judges=[judge], dataset=dataset)
     kubelet = FakeKubelet(client, namespace)
 
     with caplog.at_level("DEBUG"):
@@ -232,6 +240,7 @@ async def test_no_key_is_ever_shown(
 
     assert len(texts) > 50
     assert any("llm-keys" in text for text in texts)
+    assert any("teacher-keys" in text for text in texts)
     assert not any(canary in text for text in texts)
     assert canary not in caplog.text
 

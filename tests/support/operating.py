@@ -61,9 +61,9 @@ async def background(work: Awaitable[None]) -> AsyncIterator[None]:
 
 
 def create_run(client: DynamicClient, namespace: str, **spec: Any) -> None:
-    """Create a run named `test`."""
+    """Create a run named `test`, with some of the spec replaced."""
     runs = client.resources.get(api_version=API_VERSION, kind=KIND)
-    runs.create(body=make_body(**SPEC, **spec), namespace=namespace)
+    runs.create(body=make_body(**{**SPEC, **spec}), namespace=namespace)
 
 
 def load_run(client: DynamicClient, namespace: str) -> dict[str, Any]:

@@ -93,16 +93,21 @@ def test_a_queue_admits_all_work() -> None:
     assert not any("suspend" in each["spec"] for each in work)
 
 
-def test_keys_go_to_those_who_ask() -> None:
-    """Preflight, baseline and judge see the Secrets that they need; nobody else sees any."""
-    seen = {
+def list_secrets(name: str) -> dict[str, list[str]]:
+    """Return the Secrets that each Job of an output sees, by stage."""
+    return {
         job["metadata"]["labels"]["tunebench.dev/stage"]: sorted(
             each["valueFrom"]["secretKeyRef"]["name"]
             for each in job["spec"]["template"]["spec"]["containers"][0]["env"]
             if "valueFrom" in each
         )
-        for job in load_kinds("gpu-queue", "Job")
+        for job in load_kinds(name, "Job")
     }
+
+
+def test_keys_go_to_those_who_ask() -> None:
+    """Preflight, baseline and judge see the Secrets that they need; nobody else sees any."""
+    seen = list_secrets("gpu-queue")
     ray = [*load_kinds("gpu-queue", "RayJob"), *load_kinds("gpu-queue", "RayService")]
 
     assert seen == {
@@ -114,3 +119,15 @@ def test_keys_go_to_those_who_ask() -> None:
         "score": [],
     }
     assert not any("secretKeyRef" in str(each) for each in ray)
+
+
+def test_a_teacher_s_key_goes_to_the_data_stage() -> None:
+    """The data stage sees the teacher's Secret and not the judge's; the preflight sees both."""
+    assert list_secrets("teacher") == {
+        "preflight": ["judge-keys", "teacher-keys"],
+        "data": ["teacher-keys"],
+        "baseline": [],
+        "generate": [],
+        "judge": ["judge-keys"],
+        "score": [],
+    }

@@ -136,6 +136,36 @@ def test_a_run_starts_every_stage_once_in_the_order_of_the_flow() -> None:
     ]  # fmt: skip
 
 
+TEACHER = {"model": "openai/gpt-4o", "family": "acme", "budgetUSD": "5"}
+
+
+def test_nobody_is_paid_before_the_preflight() -> None:
+    """Where a teacher writes answers, the data waits until no fault was found."""
+    dataset = {"answers": "Teacher", "teacher": TEACHER}
+    sources = {"train": {"uri": "/data/train.jsonl"}, "eval": {"uri": "/data/eval.jsonl"}}
+    world = World(make_run(dataset={**sources, **dataset}))
+    world.step()
+    first = [child.key for child in world.started]
+    for name in world.workers():
+        world.end(name)
+    world.step()
+
+    assert first == ["preflight"]
+    assert "data" in [child.key for child in world.started]
+
+
+def test_families_of_all_who_wrote_answers_reach_the_score() -> None:
+    """Judges of the teacher's family are flagged, and of the rows' own."""
+    dataset = {"answers": "Teacher", "teacher": TEACHER, "teacherFamily": "other"}
+    sources = {"train": {"uri": "/data/train.jsonl"}, "eval": {"uri": "/data/eval.jsonl"}}
+    world = World(make_run(dataset={**sources, **dataset}))
+    finish(world)
+    (score,) = (child.config for child in world.started if child.key == "score")
+
+    assert isinstance(score, ScoreConfig)
+    assert score.teacher_families == ("other", "acme")
+
+
 def test_models_of_one_base_share_a_server() -> None:
     """Adapters stand beside their base; a full checkpoint has a server of its own."""
     run = make_run(models=[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,42 @@ def test_key_of_the_baseline_is_checked() -> None:
 
     with pytest.raises(InputError, match=r"`spec\.baseline\.secretRef`.*`BIG_KEY`"):
         check_keys(config, {})
+
+
+def make_maker(field: str = "spec.dataset.teacher", **llm: Any) -> dict[str, Any]:
+    """Return a model that makes training data, at a price."""
+    prices = {"inputUSDPerMillion": "1", "outputUSDPerMillion": "1"}
+    return {"field": field, "llm": {"model": "a/b", "budgetUSD": "1", "prices": prices, **llm}}
+
+
+def test_keys_of_teachers_and_sources_are_checked() -> None:
+    """Each is named by its place in the run."""
+    secret = {"name": "s", "key": "ABSENT_KEY"}
+    config = make_config(
+        makers=[make_maker(secretRef=secret)],
+        secrets=[{"field": "spec.dataset.train.gitHub", "secretRef": secret}],
+    )
+
+    with pytest.raises(InputError) as caught:
+        check_keys(config, {})
+    assert [parse_problem(line).field for line in str(caught.value).splitlines()] == [
+        "spec.dataset.teacher.secretRef",
+        "spec.dataset.train.gitHub.secretRef",
+    ]
+    check_keys(config, {"s.ABSENT_KEY": "key of the Secret"})
+
+
+def test_quality_judge_needs_its_prompt(tmp_path: Path) -> None:
+    """A prompt set of one's own may lack it, which matters only where it is used."""
+    folder = tmp_path / "mine"
+    shutil.copytree(PROMPTS / "compact", folder)
+    (folder / "quality.toml").unlink()
+    context = make_context(tmp_path)
+    check_prompts(make_config(prompts={"uri": str(folder)}), context)
+
+    with pytest.raises(InputError, match=r"`\[pr_quality_prompt\]`.*cleaning\.quality"):
+        check_prompts(make_config(prompts={"uri": str(folder)}, scores=True), context)
+    check_prompts(make_config(scores=True), context)
 
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
