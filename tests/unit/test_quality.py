@@ -5,20 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from make_drafts import ScriptedTeacher, make_draft, make_spec, opened
+from make_drafts import GOOD, ScriptedTeacher, make_draft, make_spec, opened
 
-from tunebench_api.v1alpha1 import QualitySpec
+from tunebench_api.contract import Runtime
+from tunebench_api.v1alpha1 import DatasetSpec, QualitySpec
+from tunebench_jobs.context import StageContext
 from tunebench_jobs.data.drops import Finding, RowDrop
 from tunebench_jobs.data.teacher.drafts import Draft
+from tunebench_jobs.data.teacher.makers import open_makers
 from tunebench_jobs.data.teacher.quality import (
     Score,
     build_question,
-    check_quality,
+    expect_question,
     filter_by_quality,
     parse_score,
 )
 from tunebench_jobs.data.teacher.talk import UnusableReplyError
-from tunebench_jobs.errors import InputError
 from tunebench_jobs.prompts import Messages, PromptSet, builtin_prompts_dir, load_prompt_set
 
 
@@ -28,12 +30,15 @@ def load(name: str = "compact") -> PromptSet:
 
 
 def judge(
-    store: Path, judge: ScriptedTeacher, drafts: list[Draft[int]], **spec: object
+    store: Path,
+    scripted: ScriptedTeacher,
+    drafts: list[Draft[int]],
+    minimum: int = 6,
+    **spec: object,
 ) -> list[Draft[int]]:
     """Let a judge score drafts."""
-    settings = {"minimum": 6, **spec}
-    with opened(store, judge, QualitySpec, **settings) as model:
-        return list(filter_by_quality(model, make_spec(QualitySpec, **settings), load(), drafts))
+    with opened(store, scripted, QualitySpec, **spec) as model:
+        return list(filter_by_quality(model, minimum, load(), drafts))
 
 
 def say_number(text: str, _count: int) -> str:
@@ -99,17 +104,54 @@ def test_answer_without_a_score_is_left_out(tmp_path: Path) -> None:
 def test_estimate_counts_answers_that_are_not_written_yet(tmp_path: Path) -> None:
     """What the judge costs is known before the teacher is paid."""
     drafts = [make_draft(1, answer="no. 1"), make_draft(2), make_draft(3)]
-    prices = {"inputUSDPerMillion": "1000", "outputUSDPerMillion": "0"}
-    spec = {"prices": prices, "budgetUSD": "0"}
-    with opened(tmp_path, ScriptedTeacher(), QualitySpec, **spec) as model:
-        found = []
-        for tokens in (0, 1000):
-            with pytest.raises(InputError, match="questions to `openai/scripted`") as caught:
-                check_quality(model, load(), drafts, answer_tokens=tokens)
-            found.append(float(str(caught.value).split("estimate of ")[1].split(",")[0]))
+    costs = []
+    for tokens in (0, 1000):
+        prices = {"inputUSDPerMillion": "1000", "outputUSDPerMillion": "0"}
+        with opened(tmp_path, ScriptedTeacher(), QualitySpec, prices=prices) as model:
+            for draft in drafts:
+                model.estimate(expect_question(load(), draft, tokens))
+            costs.append(model.estimated.usd)
 
     # Two answers of 1,000 tokens, at a thousandth of a dollar each.
-    assert found[1] - found[0] == pytest.approx(2.0, abs=0.01)
+    assert costs[1] - costs[0] == pytest.approx(2.0)
+
+
+def test_teacher_and_judge_work_as_one_stream(tmp_path: Path) -> None:
+    """Both estimates are made before anyone is paid; then answers flow from one to the other."""
+    teacher = ScriptedTeacher(lambda text, _count: say_or_score(text))
+    dataset = DatasetSpec.from_wire(
+        {
+            "train": {"uri": "t.jsonl"},
+            "eval": {"uri": "e.jsonl"},
+            "answers": "Teacher",
+            "teacher": make_spec().to_wire(),
+            "cleaning": {"quality": make_spec(QualitySpec).to_wire()},
+        }
+    )
+    runtime = Runtime(store=str(tmp_path), output="data/one", report=str(tmp_path / "r.json"))
+    drafts = [make_draft(1), make_draft(2, answer="a poor answer"), make_draft(3)]
+    with open_makers(dataset, load(), StageContext(runtime), ask_model=teacher) as makers:
+        makers.check_budgets(drafts)
+        made = list(makers.make(drafts))
+        facts, summary = makers.build_facts(), makers.build_summary()
+
+    assert [draft.answer for draft in made] == [GOOD.strip(), "a poor answer", GOOD.strip()]
+    assert [draft.finding and draft.finding.reason for draft in made] == [
+        None,
+        RowDrop.LOW_QUALITY,
+        None,
+    ]
+    assert facts["teacher"]["endings"] == {"usable": 2}
+    assert facts["quality"]["endings"] == {"usable": 3}
+    assert facts["quality"]["minimum"] == 6
+    assert summary["teacher"]["paid_usd"] == pytest.approx(2.0)
+
+
+def say_or_score(text: str) -> str:
+    """Answer a task, or score an answer."""
+    if "Is the answer good enough" not in text:
+        return GOOD
+    return f"score_response: {2 if 'a poor answer' in text else 9}\n"
 
 
 @pytest.mark.parametrize("name", ["default", "compact"])

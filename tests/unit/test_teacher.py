@@ -11,13 +11,18 @@ from make_drafts import BAD, GOOD, REPLY_TOKENS, ScriptedTeacher, make_draft, ma
 
 from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.data.drops import Finding, RowDrop
-from tunebench_jobs.data.teacher.answers import check_teacher, fill_answers, read_answer
+from tunebench_jobs.data.teacher.answers import fill_answers, read_answer
 from tunebench_jobs.data.teacher.budget import Estimate, format_usd
 from tunebench_jobs.data.teacher.drafts import Draft
+from tunebench_jobs.data.teacher.makers import Makers
+from tunebench_jobs.data.teacher.model import PaidModel
 from tunebench_jobs.data.teacher.replies import build_key, build_model_digest
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.llm import Reply
 from tunebench_jobs.prices import find_prices
+from tunebench_jobs.prompts import builtin_prompts_dir, load_prompt_set
+
+PROMPTS = load_prompt_set(builtin_prompts_dir() / "compact")
 
 
 def fill(
@@ -26,6 +31,11 @@ def fill(
     """Let a teacher answer drafts."""
     with opened(store, teacher, **spec) as model:
         return list(fill_answers(model, drafts))
+
+
+def check(model: PaidModel, drafts: list[Draft[int]]) -> None:
+    """Estimate what drafts cost, beside those before, and compare it with the budget."""
+    Makers(PROMPTS, teacher=model).check_budgets(drafts)
 
 
 def test_open_drafts_are_answered_in_order(tmp_path: Path) -> None:
@@ -229,10 +239,8 @@ def test_consumer_that_stops_loses_no_reply(tmp_path: Path) -> None:
     with opened(tmp_path, teacher) as model:
         stream: Iterator[Draft[int]] = fill_answers(model, (make_draft(n) for n in range(100)))
         next(stream)
-        stream.close()  # type: ignore[attr-defined]  # a generator
-        kept = len(model.replies)
 
-    assert kept == teacher.asked.total() > 0
+    assert len(model.replies) == teacher.asked.total() > 0
 
 
 def test_stream_is_read_only_as_far_as_needed(tmp_path: Path) -> None:
@@ -251,7 +259,6 @@ def test_stream_is_read_only_as_far_as_needed(tmp_path: Path) -> None:
         for _ in range(10):
             next(stream)
         ahead = taken
-        stream.close()  # type: ignore[attr-defined]  # a generator
 
     assert ahead < 100
     assert teacher.most_in_flight == 4
@@ -287,7 +294,7 @@ def test_estimate_that_is_too_high_asks_nobody(tmp_path: Path) -> None:
         opened(tmp_path, teacher) as model,
         pytest.raises(InputError, match=r"`spec\.dataset\.teacher\.budgetUSD` must be") as caught,
     ):
-        check_teacher(model, [make_draft(n) for n in range(11)])
+        check(model, [make_draft(n) for n in range(11)])
 
     assert "at least the estimate of 11.00, got 10.00: 11 questions" in str(caught.value)
     assert caught.value.reason == "OverBudget"
@@ -300,16 +307,19 @@ def test_kept_replies_cost_nothing_and_tell_how_long_others_will_be(tmp_path: Pa
     drafts = [make_draft(n) for n in range(40)]
     fill(tmp_path, ScriptedTeacher(lambda _text, _count: half), drafts[:20], budgetUSD="99")
     with opened(tmp_path, ScriptedTeacher()) as model:
-        check_teacher(model, drafts)
+        check(model, drafts)
         with pytest.raises(InputError, match=r"estimate of 10\.50, got 10\.00: 21 questions"):
-            check_teacher(model, [*drafts, make_draft(40)])
+            check(model, [make_draft(40)])
 
 
 def test_estimate_of_nothing_needs_no_price(tmp_path: Path) -> None:
     """Where all is known, nobody has to know what the model costs."""
     spec = {"prices": None, "model": "openai/scripted", "apiBase": None}
     with opened(tmp_path, ScriptedTeacher(), **spec) as model:
-        check_teacher(model, [make_draft(1, answer="mine")])
+        check(model, [make_draft(1, answer="mine")])
+        estimated = model.estimated
+
+    assert estimated == Estimate()
 
 
 @pytest.mark.parametrize(

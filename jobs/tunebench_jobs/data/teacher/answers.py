@@ -32,15 +32,6 @@ class UnusableAnswerError(UnusableReplyError):
         self.finding = finding
 
 
-def check_teacher(model: PaidModel, drafts: Iterable[Draft[ItemT]]) -> None:
-    """Refuse to start if the answers of all open drafts will cost more than the budget.
-
-    Raises:
-        InputError: They will, or nobody knows what they cost.
-    """
-    model.check_budget(build_question(draft) for draft in drafts if draft.is_open)
-
-
 def fill_answers(model: PaidModel, drafts: Iterable[Draft[ItemT]]) -> Iterator[Draft[ItemT]]:
     """Yield the drafts in order, the open ones with the teacher's answer or why there is none.
 

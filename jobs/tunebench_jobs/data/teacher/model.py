@@ -85,6 +85,7 @@ class PaidModel:
         self.role = role
         self.replies = replies
         self.budget = Budget(float(spec.budget_usd))
+        self.estimated = Estimate()
         # Replies of this time, and what all that were used add up to.
         self.paid = 0
         self.totals: Counter[str] = Counter()
@@ -93,7 +94,9 @@ class PaidModel:
         self._ask = ask_model
         self._throttle = Throttle(spec.concurrency)
         self._bad = 0
-        self._failed = False
+        self._ending = False
+        self._failure: JobError | None = None
+        self._tasks: set[asyncio.Task[Outcome]] = set()
         self._under_way: dict[str, asyncio.Event] = {}
 
     @cached_property
@@ -109,35 +112,42 @@ class PaidModel:
     def _endpoint(self) -> Endpoint:
         return build_endpoint(self.spec, self.role.field, os.environ)
 
-    def check_budget(self, questions: Iterable[Question]) -> Estimate:
-        """Refuse to start if the questions that are open will cost more than the budget.
+    def estimate(self, question: Question) -> None:
+        """Count what a question will cost if it is open.
 
         A reply counts as long as those that were kept of its kind, or as `maxTokens`.
 
         Raises:
-            InputError: They will, or nobody knows what they cost.
+            InputError: Nobody knows what it costs.
         """
-        estimate = Estimate()
-        for question in questions:
-            # Whether what is kept can be used is found out later: reading it all takes minutes.
-            if build_key(question.messages) in self.replies:
-                continue
-            tokens = _count(question.messages, question.tokens)
-            length = self.replies.mean_tokens(question.purpose) or self.spec.max_tokens
-            estimate.questions += 1
-            estimate.prompt_tokens += tokens
-            estimate.reply_tokens += length
-            estimate.usd += self.prices.cost(tokens, length)
-        estimate.check(self.budget.most, self.role.field, self.spec.model)
-        return estimate
+        # Whether what is kept can be used is found out later: reading it all takes minutes.
+        if build_key(question.messages) in self.replies:
+            return
+        tokens = _count(question.messages, question.tokens)
+        length = self.expect_tokens(question.purpose)
+        self.estimated.questions += 1
+        self.estimated.prompt_tokens += tokens
+        self.estimated.reply_tokens += length
+        self.estimated.usd += self.prices.cost(tokens, length)
+
+    def expect_tokens(self, purpose: str) -> float:
+        """Return how long a reply will be, as far as one can know."""
+        return self.replies.mean_tokens(purpose) or self.spec.max_tokens
+
+    def check_budget(self) -> None:
+        """Refuse to start if what was estimated is more than the budget.
+
+        Raises:
+            InputError: It is; nothing was asked.
+        """
+        self.estimated.check(self.budget.most, self.role.field, self.spec.model)
 
     def ask_all(
         self, items: Iterable[tuple[ItemT, Question | None]]
     ) -> Iterator[tuple[ItemT, Outcome | None]]:
         """Yield each item with the outcome of its question, in order; one without passes through.
 
-        A bounded number is open at once. After a failure nothing new is asked, and what is under
-        way is still kept.
+        A bounded number is open at once. After a failure nothing new is asked.
 
         Raises:
             InputError: The model refuses the key, its id or its settings.
@@ -145,20 +155,19 @@ class PaidModel:
         """
         window = max(_MIN_WINDOW, _WINDOW * self.spec.concurrency)
         waiting: deque[tuple[ItemT, Outcome | asyncio.Task[Outcome] | None]] = deque()
-        try:
-            for item, question in items:
-                waiting.append((item, self._begin(question)))
-                while waiting and (
-                    len(waiting) >= window or not isinstance(waiting[0][1], asyncio.Task)
-                ):
-                    yield self._finish(*waiting.popleft())
-            while waiting:
+        for item, question in items:
+            waiting.append((item, self._begin(question)))
+            while waiting and (
+                len(waiting) >= window or not isinstance(waiting[0][1], asyncio.Task)
+            ):
                 yield self._finish(*waiting.popleft())
-        # When this process is told to stop, there is no time for it.
-        except (Exception, GeneratorExit):
-            self._failed = True
-            self._runner.run(_settle([each for _, each in waiting]))
-            raise
+        while waiting:
+            yield self._finish(*waiting.popleft())
+
+    def wind_down(self) -> None:
+        """Ask nothing more, and wait for what is under way, which is paid for."""
+        self._ending = True
+        self._runner.run(_wait_for_all(tuple(self._tasks)))
 
     def _begin(self, question: Question | None) -> Outcome | asyncio.Task[Outcome] | None:
         if question is None:
@@ -166,17 +175,23 @@ class PaidModel:
         known = replay(question, self.replies)
         if isinstance(known, Outcome):
             return known
-        return self._runner.get_loop().create_task(self._converse(question))
+        task = self._runner.get_loop().create_task(self._converse(question))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _finish(
         self, item: ItemT, begun: Outcome | asyncio.Task[Outcome] | None
     ) -> tuple[ItemT, Outcome | None]:
         outcome = self._runner.run(_wait(begun)) if isinstance(begun, asyncio.Task) else begun
+        if (error := self._failure) is not None:
+            raise type(error)(f"`{self.role.field}`: {error}", reason=error.reason) from None
         if outcome is not None:
             self.cost_usd += outcome.cost_usd
             self.totals.update(
                 {
                     outcome.ending: 1,
+                    "questions": 1,
                     "replies": outcome.replies,
                     "prompt_tokens": outcome.prompt_tokens,
                     "completion_tokens": outcome.completion_tokens,
@@ -187,7 +202,7 @@ class PaidModel:
     async def _converse(self, question: Question) -> Outcome:
         """Ask, and ask again, until the conversation has ended."""
         while isinstance(turn := replay(question, self.replies), Turn):
-            if self._failed:
+            if self._ending or self._failure:
                 return Outcome(Ending.UNASKED)
             # The same question may be there twice.
             if (event := self._under_way.get(turn.key)) is not None:
@@ -197,8 +212,8 @@ class PaidModel:
             try:
                 unanswered = await self._pay(question, turn)
             except JobError as error:
-                self._failed = True
-                raise type(error)(f"`{self.role.field}`: {error}", reason=error.reason) from None
+                self._failure = self._failure or error
+                return Outcome(Ending.UNASKED)
             finally:
                 self._under_way.pop(turn.key).set()
             if unanswered is not None:
@@ -265,7 +280,14 @@ def open_model(
         return context.open_journal(place, batch=BATCH)
 
     with open_replies(folder, spec, open_journal, on_wait) as replies, asyncio.Runner() as runner:
-        yield PaidModel(spec, role, replies, runner, ask_model)
+        model = PaidModel(spec, role, replies, runner, ask_model)
+        try:
+            yield model
+        # Not where this process is told to stop: there is no time then.
+        except Exception:
+            model.wind_down()
+            raise
+        model.wind_down()
 
 
 def _count(messages: Sequence[Message], known: int | None) -> int:
@@ -285,6 +307,5 @@ async def _wait(task: asyncio.Task[Outcome]) -> Outcome:
     return await task
 
 
-async def _settle(begun: Sequence[object]) -> None:
-    tasks = [each for each in begun if isinstance(each, asyncio.Task)]
+async def _wait_for_all(tasks: Iterable[asyncio.Task[Outcome]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from tunebench_api.v1alpha1 import QualitySpec
 from tunebench_jobs.data.drops import RowDrop
 from tunebench_jobs.data.teacher.drafts import Draft
 from tunebench_jobs.data.teacher.model import PaidModel
@@ -48,27 +48,8 @@ class Score(NamedTuple):
     why: str
 
 
-def check_quality(
-    model: PaidModel, prompts: PromptSet, drafts: Iterable[Draft[ItemT]], *, answer_tokens: float
-) -> None:
-    """Refuse to start if scoring all answers will cost more than the budget.
-
-    Args:
-        model: The judge.
-        prompts: The set with the judge's prompt.
-        drafts: All training prompts; those that are open will have an answer by then.
-        answer_tokens: How long that answer counts as.
-
-    Raises:
-        InputError: It will, the set has no such prompt, or nobody knows what it costs.
-    """
-    model.check_budget(
-        _expect_question(prompts, draft, answer_tokens) for draft in drafts if not draft.finding
-    )
-
-
 def filter_by_quality(
-    model: PaidModel, spec: QualitySpec, prompts: PromptSet, drafts: Iterable[Draft[ItemT]]
+    model: PaidModel, minimum: int, prompts: PromptSet, drafts: Iterable[Draft[ItemT]]
 ) -> Iterator[Draft[ItemT]]:
     """Yield the drafts in order; those whose answer is not good enough get a finding.
 
@@ -83,7 +64,7 @@ def filter_by_quality(
         for draft in drafts
     )
     for draft, outcome in model.ask_all(items):
-        yield draft if outcome is None else _apply(draft, outcome, spec.minimum)
+        yield draft if outcome is None else _apply(draft, outcome, minimum)
 
 
 def build_question(prompts: PromptSet, draft: Draft[ItemT], answer: str) -> Question:
@@ -93,6 +74,21 @@ def build_question(prompts: PromptSet, draft: Draft[ItemT], answer: str) -> Ques
     texts = (escape_untrusted(text, delimiters) for text in (task, answer))
     message = {"role": "user", "content": prompts.render_quality(*texts)}
     return Question(PURPOSE, (message,), parse_score)
+
+
+def expect_question(prompts: PromptSet, draft: Draft[ItemT], answer_tokens: float) -> Question:
+    """Return what the judge will be asked, for an estimate of what that costs.
+
+    Args:
+        prompts: The set with the judge's prompt.
+        draft: A training prompt; one that is open will have an answer by then.
+        answer_tokens: How long that answer will be.
+    """
+    question = build_question(prompts, draft, draft.answer or _UNWRITTEN)
+    if draft.answer is not None:
+        return question
+    tokens = count_message_tokens(question.messages) + round(answer_tokens)
+    return replace(question, tokens=tokens)
 
 
 def parse_score(reply: str) -> Score:
@@ -113,14 +109,6 @@ def parse_score(reply: str) -> Score:
         raise UnusableReplyError(msg)
     why = _WHY_LINE.search(reply)
     return Score(value, why["value"].strip() if why else "")
-
-
-def _expect_question(prompts: PromptSet, draft: Draft[ItemT], answer_tokens: float) -> Question:
-    question = build_question(prompts, draft, draft.answer or _UNWRITTEN)
-    if draft.answer is not None:
-        return question
-    tokens = count_message_tokens(question.messages) + round(answer_tokens)
-    return Question(PURPOSE, question.messages, parse_score, tokens)
 
 
 def _apply(draft: Draft[ItemT], outcome: Outcome, minimum: int) -> Draft[ItemT]:
