@@ -1,4 +1,4 @@
-"""A judge that follows a script, not an LLM: a server that counts the answers it sold."""
+"""A judge or teacher that follows a script, not an LLM: a server that counts what it sold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,9 @@ class ScriptedJudge:
         """Begin with nothing sold."""
         self.key = key
         self.delay_seconds = delay_seconds
+        # Questions that are put off, each for so many seconds.
+        self.busy: list[str] = []
+        self.put_off = 0
         # Answers that reached whoever asked, by the digest of the question.
         self.sold: Counter[str] = Counter()
         self.refused = 0
@@ -31,17 +34,34 @@ class ScriptedJudge:
         with self._lock:
             self.sold[question] += 1
 
+    def find_wait(self) -> str | None:
+        """Return the seconds after which a question may come again, if it is put off."""
+        with self._lock:
+            self.put_off += bool(self.busy)
+            return self.busy.pop() if self.busy else None
+
     def count_refusal(self) -> None:
         """Note a question without the key."""
         with self._lock:
             self.refused += 1
 
 
+def say_winner(question: str) -> str:
+    """Prefer one side by chance, but the same at each asking."""
+    return f"which_response_was_better: {int(question[0], 16) % 3}\n"
+
+
 @contextmanager
 def serving_judge(
-    address: str, key: str, delay_seconds: float = 0.0
+    address: str,
+    key: str,
+    delay_seconds: float = 0.0,
+    say: Callable[[str], str] = say_winner,
 ) -> Iterator[tuple[str, ScriptedJudge]]:
-    """Serve a judge while the block runs; yield its `apiBase` and what it counts."""
+    """Serve a judge while the block runs; yield its `apiBase` and what it counts.
+
+    `say` makes the reply from the digest of the question.
+    """
     judge = ScriptedJudge(key, delay_seconds)
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,10 +73,12 @@ def serving_judge(
                 self._send(401, {"error": {"message": "no such key", "type": "auth", "code": None}})
                 return
             question = sha256(json.dumps(body["messages"]).encode()).hexdigest()
+            if (wait := judge.find_wait()) is not None:
+                busy = {"message": "slow down", "type": "rate_limit", "code": None}
+                self._send(429, {"error": busy}, {"retry-after": wait})
+                return
             time.sleep(judge.delay_seconds)
-            # Chance, but the same at each asking.
-            winner = int(question[0], 16) % 3
-            message = {"role": "assistant", "content": f"which_response_was_better: {winner}\n"}
+            message = {"role": "assistant", "content": say(question)}
             usage = {
                 "prompt_tokens": _PROMPT_TOKENS,
                 "completion_tokens": _REPLY_TOKENS,
@@ -76,9 +98,13 @@ def serving_judge(
             )
             judge.count(question)
 
-        def _send(self, status: int, document: object) -> None:
+        def _send(
+            self, status: int, document: object, headers: Mapping[str, str] | None = None
+        ) -> None:
             text = json.dumps(document).encode()
             self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(text)))
             self.end_headers()

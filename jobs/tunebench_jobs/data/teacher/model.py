@@ -92,6 +92,8 @@ class PaidModel:
         self.cost_usd = 0.0
         self._runner = runner
         self._ask = ask_model
+        # So that no more money is set aside at once; the throttle may let fewer go.
+        self._places = asyncio.Semaphore(spec.concurrency)
         self._throttle = Throttle(spec.concurrency)
         self._bad = 0
         self._ending = False
@@ -202,15 +204,14 @@ class PaidModel:
     async def _converse(self, question: Question) -> Outcome:
         """Ask, and ask again, until the conversation has ended."""
         while isinstance(turn := replay(question, self.replies), Turn):
-            if self._ending or self._failure:
-                return Outcome(Ending.UNASKED)
             # The same question may be there twice.
             if (event := self._under_way.get(turn.key)) is not None:
                 await event.wait()
                 continue
             self._under_way[turn.key] = asyncio.Event()
             try:
-                unanswered = await self._pay(question, turn)
+                async with self._places:
+                    unanswered = await self._pay(question, turn)
             except JobError as error:
                 self._failure = self._failure or error
                 return Outcome(Ending.UNASKED)
@@ -222,6 +223,8 @@ class PaidModel:
 
     async def _pay(self, question: Question, turn: Turn) -> Outcome | None:
         """Send one turn and keep the reply; return an outcome if none can be kept."""
+        if self._ending or self._failure:
+            return Outcome(Ending.UNASKED)
         tokens = _count(turn.messages, question.tokens if turn.is_first else None)
         reserved = self.prices.cost(tokens, self.spec.max_tokens)
         if not await self.budget.reserve(reserved):
