@@ -16,6 +16,7 @@ from tunebench_api.contract import Runtime
 from tunebench_api.v1alpha1 import DatasetSpec
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.data.teacher.makers import open_makers
+from tunebench_jobs.data.teacher.replies import build_shelf
 from tunebench_jobs.errors import JobError
 from tunebench_jobs.prompts import builtin_prompts_dir, load_prompt_set
 
@@ -39,7 +40,7 @@ def answer(store: Path, api_base: str, count: int, **teacher: Any) -> dict[str, 
     )
     prompts = load_prompt_set(builtin_prompts_dir() / "compact")
     drafts = [make_draft(number) for number in range(count)]
-    with open_makers(dataset, prompts, context) as makers:
+    with open_makers(dataset, prompts, build_shelf(context)) as makers:
         makers.check_budgets(drafts)
         made = list(makers.make(drafts))
         summary = makers.build_summary()["teacher"]

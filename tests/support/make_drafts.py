@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.contract import Runtime
 from tunebench_api.v1alpha1 import LlmSpec, QualitySpec, Tool
-from tunebench_jobs.context import StageContext
 from tunebench_jobs.data.teacher.drafts import Draft
 from tunebench_jobs.data.teacher.model import QUALITY, TEACHER, PaidModel, open_model
-from tunebench_jobs.data.teacher.replies import Message
+from tunebench_jobs.data.teacher.replies import Message, Shelf
 from tunebench_jobs.llm import Endpoint, Reply
 from tunebench_jobs.prompts import Messages
 from tunebench_jobs.throttle import Throttle
@@ -82,9 +80,7 @@ def opened(
     store: Path, teacher: ScriptedTeacher, kind: type[LlmSpec] = LlmSpec, **spec: Any
 ) -> Iterator[PaidModel]:
     """Open a model that is asked by script, with its replies below `store`."""
-    runtime = Runtime(store=str(store), output="data/one", report=str(store / "report.json"))
     role = QUALITY if kind is QualitySpec else TEACHER
-    with open_model(
-        make_spec(kind, **spec), role, StageContext(runtime), ask_model=teacher
-    ) as model:
+    shelf = Shelf(store / "replies")
+    with open_model(make_spec(kind, **spec), role, shelf, ask_model=teacher) as model:
         yield model

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from make_drafts import GOOD, ScriptedTeacher, make_draft, make_spec, opened
 
-from tunebench_api.contract import Runtime
 from tunebench_api.v1alpha1 import DatasetSpec, QualitySpec
-from tunebench_jobs.context import StageContext
 from tunebench_jobs.data.drops import Finding, RowDrop
 from tunebench_jobs.data.teacher.drafts import Draft
 from tunebench_jobs.data.teacher.makers import open_makers
@@ -20,6 +18,7 @@ from tunebench_jobs.data.teacher.quality import (
     filter_by_quality,
     parse_score,
 )
+from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.data.teacher.talk import UnusableReplyError
 from tunebench_jobs.prompts import Messages, PromptSet, builtin_prompts_dir, load_prompt_set
 
@@ -128,9 +127,8 @@ def test_teacher_and_judge_work_as_one_stream(tmp_path: Path) -> None:
             "cleaning": {"quality": make_spec(QualitySpec).to_wire()},
         }
     )
-    runtime = Runtime(store=str(tmp_path), output="data/one", report=str(tmp_path / "r.json"))
     drafts = [make_draft(1), make_draft(2, answer="a poor answer"), make_draft(3)]
-    with open_makers(dataset, load(), StageContext(runtime), ask_model=teacher) as makers:
+    with open_makers(dataset, load(), Shelf(tmp_path), ask_model=teacher) as makers:
         makers.check_budgets(drafts)
         made = list(makers.make(drafts))
         facts, summary = makers.build_facts(), makers.build_summary()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tunebench_api.v1alpha1 import DatasetSpec, LlmSpec, QualitySpec
-from tunebench_jobs.context import StageContext
 from tunebench_jobs.data.teacher.answers import build_question, fill_answers
 from tunebench_jobs.data.teacher.budget import format_usd
 from tunebench_jobs.data.teacher.drafts import Draft
@@ -23,6 +22,7 @@ from tunebench_jobs.data.teacher.model import (
     open_model,
 )
 from tunebench_jobs.data.teacher.quality import expect_question, filter_by_quality
+from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.data.teacher.talk import Ending
 from tunebench_jobs.prompts import PromptSet
 
@@ -105,12 +105,16 @@ class Makers:
 def open_makers(
     dataset: DatasetSpec,
     prompts: PromptSet,
-    context: StageContext,
+    shelf: Shelf,
     *,
     tell: Tell = lambda _text: None,
     ask_model: Ask = ask_patiently,
 ) -> Iterator[Makers]:
-    """Hold the replies of those who make a dataset's answers while the block runs."""
+    """Hold the replies of those who make a dataset's answers while the block runs.
+
+    Raises:
+        InputError: The kept replies are damaged.
+    """
 
     def hold(stack: ExitStack, spec: LlmSpec | None, role: Role) -> PaidModel | None:
         if spec is None:
@@ -119,7 +123,7 @@ def open_makers(
         def wait() -> None:
             tell(f"waiting for another stage that pays `{spec.model}`")
 
-        opened = open_model(spec, role, context, on_wait=wait, ask_model=ask_model)
+        opened = open_model(spec, role, shelf, on_wait=wait, ask_model=ask_model)
         return stack.enter_context(opened)
 
     quality: QualitySpec | None = dataset.cleaning.quality if dataset.cleaning else None

@@ -9,20 +9,16 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tunebench_api.v1alpha1 import LlmSpec
-from tunebench_jobs.context import StageContext
 from tunebench_jobs.data.teacher.budget import Budget, Estimate
 from tunebench_jobs.data.teacher.replies import (
-    BATCH,
-    MODEL_FILE,
-    REPLIES_FOLDER,
     Message,
     Replies,
+    Shelf,
     StoredReply,
     build_key,
-    build_model_digest,
     open_replies,
 )
 from tunebench_jobs.data.teacher.talk import (
@@ -34,7 +30,6 @@ from tunebench_jobs.data.teacher.talk import (
     replay,
 )
 from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.journal import Journal
 from tunebench_jobs.llm import Endpoint, Reply, ask, build_endpoint
 from tunebench_jobs.prices import Prices, find_prices
 from tunebench_jobs.throttle import Throttle
@@ -269,20 +264,16 @@ class PaidModel:
 def open_model(
     spec: LlmSpec,
     role: Role,
-    context: StageContext,
+    shelf: Shelf,
     *,
     on_wait: Callable[[], None] = lambda: None,
     ask_model: Ask = ask_patiently,
 ) -> Iterator[PaidModel]:
-    """Hold a model's replies, which lie in the store, while the block runs."""
-    folder = context.store / REPLIES_FOLDER / role.kind / build_model_digest(spec)
-
-    def open_journal(place: Any) -> Journal:
-        if context.mirror is not None:
-            context.mirror.keep(place / MODEL_FILE)
-        return context.open_journal(place, batch=BATCH)
-
-    with open_replies(folder, spec, open_journal, on_wait) as replies, asyncio.Runner() as runner:
+    """Hold a model's replies while the block runs."""
+    with (
+        open_replies(shelf, role.kind, spec, on_wait) as replies,
+        asyncio.Runner() as runner,
+    ):
         model = PaidModel(spec, role, replies, runner, ask_model)
         try:
             yield model

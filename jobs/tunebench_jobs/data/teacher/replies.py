@@ -13,12 +13,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tunebench_api.v1alpha1 import LlmSpec
+from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import disk_errors, save_text
 from tunebench_jobs.journal import Journal, Journaled
@@ -110,17 +112,39 @@ def build_model_digest(spec: LlmSpec) -> str:
     return _hash(_describe(spec))[:_DIGEST_LENGTH]
 
 
+def open_local_journal(folder: Path) -> Journal:
+    """Open the shards of a model's replies on this machine."""
+    return Journal(folder, batch=BATCH)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where replies are kept: a folder, and what opens the journals below it."""
+
+    root: Path
+    open_journal: Callable[[Path], Journal] = open_local_journal
+
+
+def build_shelf(context: StageContext) -> Shelf:
+    """Keep replies in the store, for all runs that share it."""
+
+    def open_journal(folder: Path) -> Journal:
+        if context.mirror is not None:
+            context.mirror.keep(folder / MODEL_FILE)
+        return context.open_journal(folder, batch=BATCH)
+
+    return Shelf(context.store / REPLIES_FOLDER, open_journal)
+
+
 @contextmanager
 def open_replies(
-    folder: Path,
-    spec: LlmSpec,
-    open_journal: Callable[[Path], Journal],
-    on_wait: Callable[[], None],
+    shelf: Shelf, kind: str, spec: LlmSpec, on_wait: Callable[[], None]
 ) -> Iterator[Replies]:
     """Open a model's replies once no other stage of this machine adds to them.
 
     So its limits hold across processes, and none pays for what another is paying already.
     """
+    folder = shelf.root / kind / build_model_digest(spec)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -132,7 +156,7 @@ def open_replies(
         if not (folder / MODEL_FILE).is_file():
             text = json.dumps(_describe(spec), indent=1, sort_keys=True)
             save_text(folder / MODEL_FILE, f"{text}\n")
-        with Replies(open_journal(folder)) as replies:
+        with Replies(shelf.open_journal(folder)) as replies:
             yield replies
 
 
