@@ -51,6 +51,19 @@ def say_winner(question: str) -> str:
     return f"which_response_was_better: {int(question[0], 16) % 3}\n"
 
 
+def build_answer(question: str, model: str, text: str) -> dict[str, object]:
+    """Build what a vendor sends for one chat."""
+    usage = {
+        "prompt_tokens": _PROMPT_TOKENS,
+        "completion_tokens": _REPLY_TOKENS,
+        "total_tokens": _PROMPT_TOKENS + _REPLY_TOKENS,
+    }
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    head = {"id": question[:12], "object": "chat.completion", "created": 1, "model": model}
+    return {**head, "choices": [choice], "usage": usage}
+
+
 @contextmanager
 def serving_judge(
     address: str,
@@ -78,24 +91,7 @@ def serving_judge(
                 self._send(429, {"error": busy}, {"retry-after": wait})
                 return
             time.sleep(judge.delay_seconds)
-            message = {"role": "assistant", "content": say(question)}
-            usage = {
-                "prompt_tokens": _PROMPT_TOKENS,
-                "completion_tokens": _REPLY_TOKENS,
-                "total_tokens": _PROMPT_TOKENS + _REPLY_TOKENS,
-            }
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            self._send(
-                200,
-                {
-                    "id": question[:12],
-                    "object": "chat.completion",
-                    "created": 1,
-                    "model": body["model"],
-                    "choices": [choice],
-                    "usage": usage,
-                },
-            )
+            self._send(200, build_answer(question, body["model"], say(question)))
             judge.count(question)
 
         def _send(
