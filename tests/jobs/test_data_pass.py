@@ -20,6 +20,7 @@ from tunebench_api.contract import DataConfig, Progress, Report, Runtime, StageD
 from tunebench_jobs.data.bench import WORK_FOLDER
 from tunebench_jobs.data.build import Place, build_dataset
 from tunebench_jobs.data.finish import Form
+from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.records import Task, load_jsonl
 
 pytestmark = pytest.mark.jobs
@@ -57,7 +58,9 @@ def build(
     """Build a dataset and return its summary."""
     output.mkdir(exist_ok=True)
     told: list[Progress] = []
-    place = Place(output, output.parent / "sources", PROMPTS, told.append, cpus)
+    folder = output.parent
+    shelf = Shelf(folder / "replies")
+    place = Place(output, folder / "sources", PROMPTS, told.append, shelf, cpus)
     built = build_dataset(config, place, form)
 
     assert sorted(path.name for path in output.iterdir()) == sorted(built.files)

@@ -35,7 +35,7 @@ DEADLINE_SECONDS = 180.0
 def teacher(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, ScriptedJudge]]:
     """Serve a teacher whose answers are all good."""
     monkeypatch.setenv("TEACHER_KEY", KEY)
-    with serving_judge("127.0.0.1", KEY, 0.05, lambda _question: GOOD) as served:
+    with serving_judge("127.0.0.1", KEY, 0.05, lambda _question, _text: GOOD) as served:
         yield served
 
 

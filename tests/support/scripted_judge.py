@@ -46,7 +46,7 @@ class ScriptedJudge:
             self.refused += 1
 
 
-def say_winner(question: str) -> str:
+def say_winner(question: str, _text: str) -> str:
     """Prefer one side by chance, but the same at each asking."""
     return f"which_response_was_better: {int(question[0], 16) % 3}\n"
 
@@ -69,11 +69,11 @@ def serving_judge(
     address: str,
     key: str,
     delay_seconds: float = 0.0,
-    say: Callable[[str], str] = say_winner,
+    say: Callable[[str, str], str] = say_winner,
 ) -> Iterator[tuple[str, ScriptedJudge]]:
     """Serve a judge while the block runs; yield its `apiBase` and what it counts.
 
-    `say` makes the reply from the digest of the question.
+    `say` makes the reply from the digest of the question and its last message.
     """
     judge = ScriptedJudge(key, delay_seconds)
 
@@ -86,12 +86,13 @@ def serving_judge(
                 self._send(401, {"error": {"message": "no such key", "type": "auth", "code": None}})
                 return
             question = sha256(json.dumps(body["messages"]).encode()).hexdigest()
+            text = body["messages"][-1]["content"]
             if (wait := judge.find_wait()) is not None:
                 busy = {"message": "slow down", "type": "rate_limit", "code": None}
                 self._send(429, {"error": busy}, {"retry-after": wait})
                 return
             time.sleep(judge.delay_seconds)
-            self._send(200, build_answer(question, body["model"], say(question)))
+            self._send(200, build_answer(question, body["model"], say(question, text)))
             judge.count(question)
 
         def _send(

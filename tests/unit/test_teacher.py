@@ -16,6 +16,7 @@ from tunebench_jobs.data.teacher.budget import Estimate, format_usd
 from tunebench_jobs.data.teacher.drafts import Draft
 from tunebench_jobs.data.teacher.makers import Makers
 from tunebench_jobs.data.teacher.model import PaidModel
+from tunebench_jobs.data.teacher.quality import Scoring
 from tunebench_jobs.data.teacher.replies import build_key, build_model_digest
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.llm import Reply
@@ -35,7 +36,7 @@ def fill(
 
 def check(model: PaidModel, drafts: list[Draft[int]]) -> None:
     """Estimate what drafts cost, beside those before, and compare it with the budget."""
-    Makers(PROMPTS, teacher=model).check_budgets(drafts)
+    Makers(Scoring(PROMPTS, 6), teacher=model).check_budgets(drafts)
 
 
 def test_open_drafts_are_answered_in_order(tmp_path: Path) -> None:

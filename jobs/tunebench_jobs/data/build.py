@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunebench_api.contract import DataConfig, Progress
 from tunebench_api.v1alpha1 import Answers, EvalSource, Tool, TrainSource
+from tunebench_jobs.data.answering import Answering
 from tunebench_jobs.data.bench import Bench, Report, open_bench
 from tunebench_jobs.data.choose import CANDIDATES_FILE
 from tunebench_jobs.data.finish import Form
@@ -20,8 +22,11 @@ from tunebench_jobs.data.opened import OpenedSource
 from tunebench_jobs.data.outputs import list_files, write_candidates, write_sets
 from tunebench_jobs.data.parallel import count_workers
 from tunebench_jobs.data.parcels import Key
+from tunebench_jobs.data.render import Renderer
 from tunebench_jobs.data.sets import make_sets
 from tunebench_jobs.data.sources import open_source
+from tunebench_jobs.data.teacher.makers import open_makers
+from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import build_file_digest, save_text
 from tunebench_jobs.prompt_source import ConfiguredPrompts, load_configured_prompts
@@ -36,6 +41,8 @@ class Place:
     sources: Path
     prompts_dir: Path | None
     report: Report
+    # For the replies of those who make answers, which all builds share.
+    shelf: Shelf
     # Of the machine; absent: all that are there.
     cpus: int | None = None
 
@@ -144,10 +151,22 @@ def _prepare(
     bench.teller.tell(40, "splitting")
     sets = make_sets(config, keys, bench)
     write_candidates(config, prompts, sets, bench)
-    made = write_sets(config, sets, bench, place.prompts_dir, form)
+    dataset, tell = config.dataset, partial(bench.teller.tell, 40)
+    with open_makers(dataset, prompts.prompt_set, place.shelf, tell=tell) as makers:
+        answering = Answering(config, Renderer(prompts, dataset.answers), makers)
+        answering.check_budgets(map(bench.load, sets.train))
+        made = write_sets(config, sets, bench, place.prompts_dir, form, answering.answer)
     chosen = {TRAIN: len(sets.train), EVAL: len(sets.evaluation)}
     prepared = Prepared(
-        sources, bench.funnel, made, chosen, sets.contamination, selected=sets.chosen
+        sources,
+        bench.funnel,
+        made,
+        chosen,
+        sets.contamination,
+        selected=sets.chosen,
+        makers=makers.build_facts(),
+        paid=makers.build_summary(),
+        spent=makers.build_warnings(),
     )
     check_filled(prepared)
     return prepared

@@ -16,6 +16,7 @@ from tunebench_jobs.data.build import Built, Place, build_dataset
 from tunebench_jobs.data.finish import Form
 from tunebench_jobs.data.funnel import render_funnel
 from tunebench_jobs.data.stage import SOURCES_FOLDER
+from tunebench_jobs.data.teacher.replies import REPLIES_FOLDER, Shelf
 from tunebench_jobs.errors import JobError
 from tunebench_jobs.files import disk_errors
 
@@ -77,6 +78,7 @@ def _build(options: argparse.Namespace) -> Built:
     place = Place(
         output=options.out,
         sources=options.store / SOURCES_FOLDER,
+        shelf=Shelf(options.store / REPLIES_FOLDER),
         prompts_dir=options.prompts_dir,
         report=line.show,
     )

@@ -120,7 +120,7 @@ class Finisher:
         pr = parcel.pr
         for tool in self._tools:
             answer = self._renderer.find_answer(pr, tool, parcel.edited_tools)
-            finding = self._check(pr, tool, answer)
+            finding = parcel.findings.get(tool) or self._check(pr, tool, answer)
             if finding and dataset == TRAIN:
                 yield Solved(pr, tool, answer, finding, is_kept=False)
             elif self._renders:

@@ -33,6 +33,10 @@ class Prepared:
     chosen: Mapping[str, int]
     contamination: Contamination
     selected: Chosen
+    # Models that made or scored answers; with what was paid this time, and whose budget is spent.
+    makers: Mapping[str, Any]
+    paid: Mapping[str, Any]
+    spent: Sequence[str]
 
 
 def build_manifest(
@@ -59,6 +63,7 @@ def build_manifest(
         "references": count_by_tool(evaluation.answered),
         **_build_human(config, prepared),
         **prepared.selected.facts,
+        **({"makers": prepared.makers} if prepared.makers else {}),
         SUMMARY_KEY: prepared.contamination.to_wire(),
         "warnings": build_warnings(config.dataset, prepared),
         "files": files,
@@ -70,7 +75,7 @@ def build_manifest(
 def build_warnings(dataset: DatasetSpec, prepared: Prepared) -> list[str]:
     """Say where there are fewer pull requests than the run asks for, and which nobody read."""
     few = find_shortfalls(dataset, prepared.chosen)
-    return [*few, *prepared.selected.warnings]
+    return [*few, *prepared.selected.warnings, *prepared.spent]
 
 
 def find_shortfalls(dataset: DatasetSpec, chosen: Mapping[str, int]) -> list[str]:
@@ -111,6 +116,7 @@ def build_summary(
         "commits": {dataset: counts for dataset, counts in commits.items() if counts},
         "prompts": prompts.prompt_set.name,
         "prompts_sha256": prompts.prompt_set.sha256,
+        **({"makers": prepared.paid} if prepared.paid else {}),
         "warnings": list(warnings),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from tunebench_jobs.data.finish import Finished, Form, SetBatch, build_finisher
 from tunebench_jobs.data.funnel import Funnel, Step, StepName
 from tunebench_jobs.data.layout import EVAL, EVAL_FILE, EVAL_ROWS_FILE, TRAIN, TRAIN_FILE
 from tunebench_jobs.data.parallel import batch_rows, map_batches
-from tunebench_jobs.data.parcels import dump_pull
+from tunebench_jobs.data.parcels import Parcel, dump_pull
 from tunebench_jobs.data.parquet import ParquetFile, place_file
 from tunebench_jobs.data.render import Renderer
 from tunebench_jobs.data.sets import Sets
@@ -30,6 +30,10 @@ from tunebench_jobs.prompt_source import ConfiguredPrompts
 _REPEATED = ("pr", "repository", "tool", "system", "language", "license")
 # How much of the whole is done when the second pass begins, and when it is over.
 _FROM_PERCENT, _TO_PERCENT = 40, 90
+
+
+# Gives rows answers on their way.
+Answer = Callable[[Iterable[Parcel]], Iterable[Parcel]]
 
 
 @dataclass
@@ -50,15 +54,23 @@ class Made:
         return self.by_tool.total()
 
 
-def write_sets(
-    config: DataConfig, sets: Sets, bench: Bench, prompts_dir: Path | None, form: Form
+def write_sets(  # noqa: PLR0913, PLR0917 - what a dataset is made of
+    config: DataConfig,
+    sets: Sets,
+    bench: Bench,
+    prompts_dir: Path | None,
+    form: Form,
+    answer: Answer,
 ) -> dict[str, Made]:
-    """Write both sets: prompts and tasks for a run, or pull requests."""
+    """Write both sets: prompts and tasks for a run, or pull requests.
+
+    `answer` gives training rows the answers that they lack.
+    """
     made = {TRAIN: Made(), EVAL: Made()}
     prepare = partial(build_finisher, config, prompts_dir, form)
     with ExitStack() as files:
         take = _open_files(bench, form, files)
-        for batch, finished in _finish(prepare, sets, bench):
+        for batch, finished in _finish(prepare, sets, bench, answer):
             take[batch.dataset](finished.content)
             _count(made[batch.dataset], batch, finished)
             _keep_drops(config, batch, finished, bench)
@@ -108,21 +120,22 @@ def _open_placed(work: Path, path: Path) -> Iterator[BinaryIO]:
 
 
 def _finish(
-    prepare: Callable[[], Callable[[SetBatch], Finished]], sets: Sets, bench: Bench
+    prepare: Callable[[], Callable[[SetBatch], Finished]], sets: Sets, bench: Bench, answer: Answer
 ) -> Iterator[tuple[SetBatch, Finished]]:
     total = max(1, len(sets.evaluation) + len(sets.train))
     done = 0
-    for batch, finished in map_batches(prepare, _batch(sets, bench), workers=bench.workers):
+    for batch, finished in map_batches(prepare, _batch(sets, bench, answer), workers=bench.workers):
         yield batch, finished
         done += len(batch)
         percent = _FROM_PERCENT + (_TO_PERCENT - _FROM_PERCENT) * done // total
         bench.teller.count(percent, f"rendering: {done:,} of {total:,} rows")
 
 
-def _batch(sets: Sets, bench: Bench) -> Iterator[SetBatch]:
-    for dataset, keys in ((EVAL, sets.evaluation), (TRAIN, sets.train)):
-        for parcels in batch_rows(bench.load(key) for key in keys):
-            yield SetBatch(dataset, parcels)
+def _batch(sets: Sets, bench: Bench, answer: Answer) -> Iterator[SetBatch]:
+    for parcels in batch_rows(map(bench.load, sets.evaluation)):
+        yield SetBatch(EVAL, parcels)
+    for parcels in batch_rows(answer(map(bench.load, sets.train))):
+        yield SetBatch(TRAIN, parcels)
 
 
 def _count(made: Made, batch: SetBatch, finished: Finished) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.data.drops import Finding
 from tunebench_jobs.rows import PullRequest
 
 
 class Parcel:
     """A pull request on its way: JSON between processes, parsed once in each that looks in."""
 
-    __slots__ = ("_pr", "broken", "edited_tools", "origin", "text")
+    __slots__ = ("_pr", "broken", "edited_tools", "findings", "origin", "text")
 
     def __init__(
         self,
@@ -20,6 +23,7 @@ class Parcel:
         *,
         broken: str | None = None,
         edited_tools: frozenset[Tool] = frozenset(),
+        findings: Mapping[Tool, Finding] = MappingProxyType({}),
     ) -> None:
         """Wrap the text of a row; `broken` says why there is none."""
         self.origin = origin
@@ -27,6 +31,8 @@ class Parcel:
         self.broken = broken
         # Whose answer a person wrote in place of any other.
         self.edited_tools = edited_tools
+        # What speaks against learning an answer, where a teacher or a judge found it.
+        self.findings = dict(findings)
         self._pr: PullRequest | None = None
 
     @classmethod
@@ -49,7 +55,7 @@ class Parcel:
         return len(self.text)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _unpack, (self.origin, self.text, self.broken, self.edited_tools)
+        return _unpack, (self.origin, self.text, self.broken, self.edited_tools, self.findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +81,11 @@ def dump_pull(pr: PullRequest) -> bytes:
     return pr.model_dump_json(exclude_defaults=True).encode()
 
 
-def _unpack(origin: str, text: bytes, broken: str | None, edited_tools: frozenset[Tool]) -> Parcel:
-    return Parcel(origin, text, broken=broken, edited_tools=edited_tools)
+def _unpack(
+    origin: str,
+    text: bytes,
+    broken: str | None,
+    edited_tools: frozenset[Tool],
+    findings: Mapping[Tool, Finding],
+) -> Parcel:
+    return Parcel(origin, text, broken=broken, edited_tools=edited_tools, findings=findings)

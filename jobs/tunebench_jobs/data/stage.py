@@ -6,6 +6,7 @@ from tunebench_api.contract import DataConfig
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.data.build import Place, build_dataset
 from tunebench_jobs.data.finish import Form
+from tunebench_jobs.data.teacher.replies import build_shelf
 
 # What comes from elsewhere, beside the stages' outputs.
 SOURCES_FOLDER = "sources"
@@ -21,6 +22,7 @@ def run_data(config: DataConfig, context: StageContext) -> Outcome:
     place = Place(
         output=context.output,
         sources=context.store / SOURCES_FOLDER,
+        shelf=build_shelf(context),
         prompts_dir=context.prompts_dir,
         report=context.report,
         cpus=context.runtime.cpus,

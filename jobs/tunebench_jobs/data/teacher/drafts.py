@@ -11,6 +11,7 @@ from tunebench_jobs.data.drops import DETAIL_CHARACTERS, Finding, RowDrop
 from tunebench_jobs.prompts import Messages
 
 ItemT = TypeVar("ItemT")
+OtherT = TypeVar("OtherT")
 
 # What is wrong with an answer, beyond its schema.
 Check = Callable[[str], Finding | None]
@@ -38,6 +39,19 @@ class Draft(Generic[ItemT]):
     def is_open(self) -> bool:
         """Whether somebody has to write the answer."""
         return self.answer is None and self.finding is None
+
+    def carry(self, item: OtherT) -> Draft[OtherT]:
+        """Return the same draft for another item."""
+        return Draft(
+            item=item,
+            tool=self.tool,
+            messages=self.messages,
+            answer=self.answer,
+            finding=self.finding,
+            semantic_files=self.semantic_files,
+            check=self.check,
+            tokens=self.tokens,
+        )
 
     def drop(self, reason: RowDrop, detail: str = "") -> Self:
         """Return the draft with the reason why it is not used."""

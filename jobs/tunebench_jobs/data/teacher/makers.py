@@ -21,7 +21,7 @@ from tunebench_jobs.data.teacher.model import (
     ask_patiently,
     open_model,
 )
-from tunebench_jobs.data.teacher.quality import expect_question, filter_by_quality
+from tunebench_jobs.data.teacher.quality import Scoring, filter_by_quality
 from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.data.teacher.talk import Ending
 from tunebench_jobs.prompts import PromptSet
@@ -38,10 +38,9 @@ _COUNTED = ("questions", "replies", "prompt_tokens", "completion_tokens")
 class Makers:
     """A teacher and a judge of quality, each perhaps absent."""
 
-    prompts: PromptSet
+    scoring: Scoring
     teacher: PaidModel | None = None
     judge: PaidModel | None = None
-    minimum: int = 0
     tell: Tell = lambda _text: None
 
     @property
@@ -60,7 +59,7 @@ class Makers:
                 self.teacher.estimate(build_question(draft))
             if self.judge and draft.finding is None and (draft.answer or self.teacher):
                 length = self.teacher.expect_tokens(str(draft.tool)) if self.teacher else 0.0
-                self.judge.estimate(expect_question(self.prompts, draft, length))
+                self.judge.estimate(self.scoring.expect_question(draft, length))
         for model in self.models:
             model.check_budget()
 
@@ -77,13 +76,23 @@ class Makers:
         if self.teacher:
             stream = fill_answers(self.teacher, stream)
         if self.judge:
-            stream = filter_by_quality(self.judge, self.minimum, self.prompts, stream)
+            stream = filter_by_quality(self.judge, self.scoring, stream)
         told = time.monotonic()
         for draft in stream:
             yield draft
             if self.models and time.monotonic() - told >= _TELL_SECONDS:
                 told = time.monotonic()
                 self.tell("; ".join(_describe(model) for model in self.models))
+
+    def build_warnings(self) -> list[str]:
+        """Say whose budget was spent before all was asked."""
+        return [
+            f"`{model.role.field}.budgetUSD` of {format_usd(model.budget.most)} is spent: "
+            f"{model.totals[Ending.UNASKED]:,} answers of {model.totals['questions']:,} are left "
+            "out; raise it and start again, and only these are asked for"
+            for model in self.models
+            if model.budget.is_spent
+        ]
 
     def build_facts(self) -> dict[str, Any]:
         """Return who made what, for the manifest: the same when all replies were kept before."""
@@ -129,10 +138,9 @@ def open_makers(
     quality: QualitySpec | None = dataset.cleaning.quality if dataset.cleaning else None
     with ExitStack() as stack:
         yield Makers(
-            prompts,
+            Scoring(prompts, quality.minimum if quality else 0),
             teacher=hold(stack, dataset.teacher, TEACHER),
             judge=hold(stack, quality, QUALITY),
-            minimum=quality.minimum if quality else 0,
             tell=tell,
         )
 

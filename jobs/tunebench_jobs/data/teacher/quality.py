@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from tunebench_jobs.data.drops import RowDrop
@@ -48,8 +48,40 @@ class Score(NamedTuple):
     why: str
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """The prompt set that asks for a score, and the lowest one that is kept."""
+
+    prompts: PromptSet
+    minimum: int
+
+    def build_question(self, draft: Draft[ItemT], answer: str) -> Question:
+        """Show the judge the task and the answer, both made harmless."""
+        task = f"{draft.messages.system}\n\n{draft.messages.user}".strip()
+        texts = (escape_untrusted(text, self._delimiters) for text in (task, answer))
+        message = {"role": "user", "content": self.prompts.render_quality(*texts)}
+        return Question(PURPOSE, (message,), parse_score)
+
+    def expect_question(self, draft: Draft[ItemT], answer_tokens: float) -> Question:
+        """Return what the judge will be asked, for an estimate of what that costs.
+
+        Args:
+            draft: A training prompt; one that is open will have an answer by then.
+            answer_tokens: How long that answer will be.
+        """
+        question = self.build_question(draft, draft.answer or _UNWRITTEN)
+        if draft.answer is not None:
+            return question
+        tokens = count_message_tokens(question.messages) + round(answer_tokens)
+        return replace(question, tokens=tokens)
+
+    @cached_property
+    def _delimiters(self) -> frozenset[str]:
+        return find_delimiters(self.prompts.render_quality(*_PLACEHOLDERS), _PLACEHOLDERS)
+
+
 def filter_by_quality(
-    model: PaidModel, minimum: int, prompts: PromptSet, drafts: Iterable[Draft[ItemT]]
+    model: PaidModel, scoring: Scoring, drafts: Iterable[Draft[ItemT]]
 ) -> Iterator[Draft[ItemT]]:
     """Yield the drafts in order; those whose answer is not good enough get a finding.
 
@@ -60,35 +92,11 @@ def filter_by_quality(
         RetryableError: It stays away; the scores so far are kept.
     """
     items = (
-        (draft, None if draft.finding else build_question(prompts, draft, draft.answer or ""))
+        (draft, None if draft.finding else scoring.build_question(draft, draft.answer or ""))
         for draft in drafts
     )
     for draft, outcome in model.ask_all(items):
-        yield draft if outcome is None else _apply(draft, outcome, minimum)
-
-
-def build_question(prompts: PromptSet, draft: Draft[ItemT], answer: str) -> Question:
-    """Show the judge the task and the answer, both made harmless."""
-    task = f"{draft.messages.system}\n\n{draft.messages.user}".strip()
-    delimiters = _find_delimiters(prompts)
-    texts = (escape_untrusted(text, delimiters) for text in (task, answer))
-    message = {"role": "user", "content": prompts.render_quality(*texts)}
-    return Question(PURPOSE, (message,), parse_score)
-
-
-def expect_question(prompts: PromptSet, draft: Draft[ItemT], answer_tokens: float) -> Question:
-    """Return what the judge will be asked, for an estimate of what that costs.
-
-    Args:
-        prompts: The set with the judge's prompt.
-        draft: A training prompt; one that is open will have an answer by then.
-        answer_tokens: How long that answer will be.
-    """
-    question = build_question(prompts, draft, draft.answer or _UNWRITTEN)
-    if draft.answer is not None:
-        return question
-    tokens = count_message_tokens(question.messages) + round(answer_tokens)
-    return replace(question, tokens=tokens)
+        yield draft if outcome is None else _apply(draft, outcome, scoring.minimum)
 
 
 def parse_score(reply: str) -> Score:
@@ -118,8 +126,3 @@ def _apply(draft: Draft[ItemT], outcome: Outcome, minimum: int) -> Draft[ItemT]:
     if score.value >= minimum:
         return draft
     return draft.drop(RowDrop.LOW_QUALITY, f"{score.value} of 10: {score.why}")
-
-
-@lru_cache(maxsize=8)
-def _find_delimiters(prompts: PromptSet) -> frozenset[str]:
-    return find_delimiters(prompts.render_quality(*_PLACEHOLDERS), _PLACEHOLDERS)
