@@ -12,9 +12,18 @@ from typing import Any, ClassVar
 import pytest
 
 from tunebench_api.contract import PreflightConfig
+from tunebench_api.v1alpha1 import LlmSpec
 from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.llm import Endpoint, Reply, ask
-from tunebench_jobs.preflight import check_keys, check_providers, check_servers, list_asked
+from tunebench_jobs.preflight import (
+    check_keys,
+    check_prices,
+    check_providers,
+    check_servers,
+    list_asked,
+)
+from tunebench_jobs.prices import find_prices
+from tunebench_jobs.throttle import Throttle
 
 pytestmark = [
     pytest.mark.jobs,
@@ -173,3 +182,59 @@ def test_own_server_needs_no_key() -> None:
     check_providers(config)
 
     assert [spec.model for _, spec in list_asked(config)] == ["openai/mine"]
+
+
+async def test_busy_server_slows_all_who_share_a_throttle(vendor: Endpoint) -> None:
+    """One request that is put off halves what may be in flight; others are not asked about."""
+    throttle = Throttle(16)
+    FakeVendor.statuses.extend([503])
+    await ask(vendor, CHAT, retries=1, first_delay=0.001, throttle=throttle)
+    halved = throttle.limit
+    FakeVendor.statuses.extend([500])
+    await ask(vendor, CHAT, retries=1, first_delay=0.001, throttle=throttle)
+
+    assert (halved, throttle.limit) == (8, 8)
+
+
+def make_teacher(**changes: Any) -> LlmSpec:
+    """Return a teacher whose model LiteLLM knows."""
+    return LlmSpec.from_wire(
+        {"model": "openai/gpt-4o-2024-11-20", "budgetUSD": "1", "maxTokens": 100, **changes}
+    )
+
+
+def test_prices_are_known_given_or_those_of_one_s_own_server() -> None:
+    """A vendor's model has its list price; what nobody knows is free on a server of one's own."""
+    known = find_prices(make_teacher(), "spec.dataset.teacher")
+    own = make_teacher(model="openai/mine", apiBase="http://localhost:8000/v1")
+    free = find_prices(own, "spec.dataset.teacher")
+
+    assert known.cost(1_000_000, 100_000) == pytest.approx(3.5)
+    assert free.cost(1_000_000, 100_000) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "reason"),
+    [
+        pytest.param(
+            {"model": "openai/mine"}, r"`.*\.prices` must say", "UnknownPrice", id="price"
+        ),
+        pytest.param(
+            {"maxTokens": 20_000},
+            r"`.*\.maxTokens` must be at most 16,384",
+            "ReplyTooLong",
+            id="long",
+        ),
+    ],
+)
+def test_teacher_that_cannot_work_is_found_in_preflight(
+    changes: dict[str, Any], words: str, reason: str
+) -> None:
+    """Nobody knows its price, or it gives no replies of that length."""
+    maker = {"field": "spec.dataset.teacher", "llm": make_teacher(**changes).to_wire()}
+    config = make_config(model="openai/gpt-4o").to_wire()
+
+    with pytest.raises(InputError, match=words) as caught:
+        check_prices(PreflightConfig.from_wire({**config, "makers": [maker]}))
+    assert caught.value.reason == reason
+    check_prices(PreflightConfig.from_wire(config))
