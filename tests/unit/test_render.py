@@ -1,5 +1,6 @@
 """Prompts of training rows are whole, or the row is left out with the reason."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tunebench_jobs.records import Task
 from tunebench_jobs.rows import ChangedFile, PullRequest
 
 ANSWER = "type:\n- Tests\npr_files: []\ndescription: d\ntitle: t\n"
+TOOLS = [Tool.DESCRIBE]
 SMALL = ChangedFile(path="a.py", patch="@@ -1 +1 @@\n-a\n+b")
 LONG = ChangedFile(path="long.py", patch="@@ -1 +1 @@\n" + "+line\n" * 20_000)
 LOCK = ChangedFile(path="yarn.lock", patch="@@ -1 +1 @@\n-a\n+b")
@@ -58,6 +60,24 @@ def test_a_prompt_that_was_cut_is_not_learned(
     assert (drop.finding.reason, drop.tool, drop.answer) == (reason, Tool.DESCRIBE, ANSWER)
     assert words in drop.finding.detail
     assert len(drop.finding.detail) <= DETAIL_CHARACTERS
+
+
+def test_nobody_is_paid_for_an_answer_to_a_cut_prompt(tmp_path: Path) -> None:
+    """Only a whole prompt without an answer is open to a teacher."""
+    renderer = replace(make_renderer(tmp_path), answers=Answers.TEACHER)
+    drafts = [
+        next(iter(renderer.draft_row(replace(row, pr=row.pr.model_copy(update=answers)), TOOLS)))
+        for row in (make_row(SMALL), make_row(LONG))
+        for answers in ({"answers": {}}, {"answers": {Tool.DESCRIBE: ANSWER}})
+    ]
+
+    assert [draft.is_open for draft in drafts] == [True, False, False, False]
+    assert [draft.finding and draft.finding.reason for draft in drafts] == [
+        None,
+        None,
+        RowDrop.TOO_MANY_TOKENS,
+        RowDrop.TOO_MANY_TOKENS,
+    ]
 
 
 def test_a_cut_prompt_may_be_asked(tmp_path: Path) -> None:
