@@ -1,21 +1,25 @@
 """Prompts of training rows are whole, or the row is left out with the reason."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tunebench_api.contract import DataConfig
 from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.data.answering import Answering
 from tunebench_jobs.data.drops import DETAIL_CHARACTERS, RowDrop
 from tunebench_jobs.data.finish import Finished, Finisher, Form, SetBatch
 from tunebench_jobs.data.layout import EVAL, TRAIN
 from tunebench_jobs.data.parcels import Parcel
+from tunebench_jobs.data.render import Renderer
+from tunebench_jobs.data.teacher.makers import Makers
+from tunebench_jobs.data.teacher.quality import Scoring
+from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.records import Task
 from tunebench_jobs.rows import ChangedFile, PullRequest
 
 ANSWER = "type:\n- Tests\npr_files: []\ndescription: d\ntitle: t\n"
-TOOLS = [Tool.DESCRIBE]
 SMALL = ChangedFile(path="a.py", patch="@@ -1 +1 @@\n-a\n+b")
 LONG = ChangedFile(path="long.py", patch="@@ -1 +1 @@\n" + "+line\n" * 20_000)
 LOCK = ChangedFile(path="yarn.lock", patch="@@ -1 +1 @@\n-a\n+b")
@@ -24,16 +28,26 @@ LOCK = ChangedFile(path="yarn.lock", patch="@@ -1 +1 @@\n-a\n+b")
 def finish(
     folder: Path, dataset: str, *rows: tuple[ChangedFile, ...], metadata: str = ""
 ) -> Finished:
-    """Finish rows that have an answer to learn, with a prompt set that has Describe only."""
+    """Finish rows that have an answer to learn."""
+    config = make_config(folder, metadata)
+    parcels = [Parcel.pack(make_pull(*files), f"train.jsonl:{n}") for n, files in enumerate(rows)]
+    return Finisher(config, None, Form.PROMPTS).finish(SetBatch(dataset, parcels))
+
+
+def make_config(folder: Path, metadata: str = "", **dataset: Any) -> DataConfig:
+    """Return a config whose prompt set has Describe only."""
     system = "S{{ enable_semantic_files_types }}"
     text = f"[pr_description_prompt]\nsystem = '{system}'\nuser = '{{{{ diff }}}}'\n"
     (folder / "describe.toml").write_text(text, encoding="utf-8")
     (folder / "promptset.toml").write_text(metadata, encoding="utf-8")
     sources = {"train": {"uri": "t.jsonl"}, "eval": {"uri": "e.jsonl"}}
-    raw = {"tools": ["Describe"], "dataset": sources, "prompts": {"uri": str(folder)}, "seed": 1}
-    parcels = [Parcel.pack(make_pull(*files), f"train.jsonl:{n}") for n, files in enumerate(rows)]
-    finisher = Finisher(DataConfig.from_wire(raw), None, Form.PROMPTS)
-    return finisher.finish(SetBatch(dataset, parcels))
+    raw = {
+        "tools": ["Describe"],
+        "dataset": sources | dataset,
+        "prompts": {"uri": str(folder)},
+        "seed": 1,
+    }
+    return DataConfig.from_wire(raw)
 
 
 def make_pull(*files: ChangedFile) -> PullRequest:
@@ -64,10 +78,14 @@ def test_a_prompt_that_was_cut_is_not_learned(
 
 def test_nobody_is_paid_for_an_answer_to_a_cut_prompt(tmp_path: Path) -> None:
     """Only a whole prompt without an answer is open to a teacher."""
-    renderer = replace(make_renderer(tmp_path), answers=Answers.TEACHER)
+    teacher = {"model": "openai/scripted", "budgetUSD": "1"}
+    config = make_config(tmp_path, answers="Teacher", teacher=teacher)
+    prompts = load_configured_prompts(config.prompts, None)
+    makers = Makers(Scoring(prompts.prompt_set, 0))
+    answering = Answering(config, Renderer(prompts, config.dataset.answers), makers)
     drafts = [
-        next(iter(renderer.draft_row(replace(row, pr=row.pr.model_copy(update=answers)), TOOLS)))
-        for row in (make_row(SMALL), make_row(LONG))
+        next(answering.draft_row(Parcel.pack(pr.model_copy(update=answers), "train.jsonl:1")))
+        for pr in (make_pull(SMALL), make_pull(LONG))
         for answers in ({"answers": {}}, {"answers": {Tool.DESCRIBE: ANSWER}})
     ]
 

@@ -79,7 +79,7 @@ class Answering:
         """
         if self._makers.models:
             self._makers.check_budgets(
-                draft for parcel in parcels for draft in self._draft_row(parcel)
+                draft for parcel in parcels for draft in self.draft_row(parcel)
             )
 
     def answer(self, parcels: Iterable[Parcel]) -> Iterator[Parcel]:
@@ -92,10 +92,11 @@ class Answering:
         if not self._makers.models:
             yield from parcels
             return
-        for answered in answer_rows(parcels, self._draft_row, self._makers):
+        for answered in answer_rows(parcels, self.draft_row, self._makers):
             yield self._add_answers(answered)
 
-    def _draft_row(self, parcel: Parcel) -> Iterator[Draft[Parcel]]:
+    def draft_row(self, parcel: Parcel) -> Iterator[Draft[Parcel]]:
+        """Yield the training prompts of a row; where it lacks an answer, a teacher may write it."""
         pr = parcel.pr
         for tool in self._tools:
             semantic_files = self._renderer.asks_for_files(tool)
