@@ -49,6 +49,7 @@ class Journal:
     def load(self) -> Iterator[tuple[Path, int, bytes]]:
         """Yield the whole lines of all shards, each with its file and number."""
         for path in sorted(self._folder.glob(f"{self._prefix}*{_SUFFIX}")):
+            # Line by line, because a shard may be larger than the memory.
             with path.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
                     if line.endswith(b"\n"):

@@ -88,8 +88,6 @@ def _find_in_source(
         repositories = _REPOSITORIES[backend]
         yield from _find_scheme(f"{path}.git.repository", source.git.repository, repositories)
         yield from _find_scheme(f"{path}.git.list", source.git.list, _DATA[backend])
-    if source.git_hub:
-        yield Problem(f"{path}.gitHub", _FIELD)
     hub = source.hugging_face
     if hub and backend is Backend.KUBERNETES and _FOLDER.match(hub.path):
         message = f"must be an id of the hub or begin with pvc:// in a cluster, got {hub.path}"

@@ -20,7 +20,7 @@ MAX_FILES = 100
 
 _FIELDS = "%H%n%P%n%cI%n%aI%n%an%n%ae%n%cn%n%ce"
 _FORMAT = f"tformat:%x00{_FIELDS}%n%B%x00"
-_HUNK = re.compile(rb"^@@ -\d+(?:,(?P<old>\d+))? \+\d+(?:,(?P<new>\d+))? @@")
+HUNK = re.compile(rb"^@@ -\d+(?:,(?P<old>\d+))? \+\d+(?:,(?P<new>\d+))? @@")
 _QUOTED = re.compile(rb'\\([abtnvfr"\\]|[0-7]{3})')
 _ESCAPES = {
     b"a": b"\a",
@@ -230,7 +230,7 @@ def _parse_raw(line: bytes, limits: DiffLimits) -> FileDiff:
     """Parse `:<mode> <mode> <blob> <blob> <letter>[<percent>]<TAB><path>[<TAB><new path>]`."""
     facts, *paths = line.rstrip(b"\n").split(b"\t")
     before, after, old_blob, new_blob, status = facts[1:].split(b" ")
-    names = [_decode(_unquote(path)) for path in paths]
+    names = [_decode(unquote_path(path)) for path in paths]
     return FileDiff(
         status=_decode(status[:1]),
         path=names[-1],
@@ -249,12 +249,12 @@ def _parse_section(
     kept: list[bytes] = []
     line = output.readline()
     while line and not line.startswith((b"\0", b"diff --git ")):
-        header = _HUNK.match(line)
+        header = HUNK.match(line)
         if header is None:
             file.binary = file.binary or line.startswith(b"Binary files ")
             line = output.readline()
             continue
-        for text, changes in _read_hunk(line, header, output):
+        for text, changes in read_hunk(line, header, output):
             file.changed_lines += changes
             commit.patch_bytes += 0 if file.generated else len(text)
             if not file.generated and commit.patch_bytes <= limits.patch_bytes:
@@ -267,7 +267,7 @@ def _parse_section(
     return line
 
 
-def _read_hunk(
+def read_hunk(
     line: bytes, header: re.Match[bytes], output: IO[bytes]
 ) -> Iterator[tuple[bytes, int]]:
     """Yield the lines of a hunk, each with 1 if it is a change."""
@@ -284,7 +284,7 @@ def _read_hunk(
         yield line, int(mark in b"+-")
 
 
-def _unquote(path: bytes) -> bytes:
+def unquote_path(path: bytes) -> bytes:
     """Undo git's quoting of paths with control characters, quotes or backslashes."""
     if not path.startswith(b'"'):
         return path

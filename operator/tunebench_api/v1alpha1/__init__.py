@@ -44,6 +44,7 @@ from tunebench_api.v1alpha1.model import (
 from tunebench_api.v1alpha1.sources import (
     Column,
     EvalSource,
+    FileContents,
     GitHubSource,
     GitSource,
     Holdout,
@@ -65,7 +66,7 @@ from tunebench_api.v1alpha1.status import (
     Summary,
     ToolRate,
 )
-from tunebench_api.v1alpha1.wire import API_GROUP, API_VERSION, KIND, Tool, Wire
+from tunebench_api.v1alpha1.wire import API_GROUP, API_VERSION, KIND, RepositoryName, Tool, Wire
 
 __all__ = [
     "API_GROUP",
@@ -89,6 +90,7 @@ __all__ = [
     "DeepSpeed",
     "EvalSource",
     "EvaluateUntuned",
+    "FileContents",
     "GenerationSpec",
     "GitHubSource",
     "GitSource",
@@ -113,6 +115,7 @@ __all__ = [
     "PricesSpec",
     "PromptsSpec",
     "QualitySpec",
+    "RepositoryName",
     "ResourcesSpec",
     "SecretRef",
     "Selection",

@@ -13,6 +13,7 @@ from tunebench_api.v1alpha1.wire import (
     HowOnly,
     HttpUrl,
     Name,
+    RepositoryName,
     ShortText,
     Text,
     Uri,
@@ -55,12 +56,19 @@ class GitSource(Wire):
     )
 
 
+class FileContents(StrEnum):
+    """Whether whole files are collected beside their patches."""
+
+    OMIT = "Omit"
+    FETCH = "Fetch"
+
+
 class GitHubSource(Wire):
     """Merged pull requests that the API of GitHub, or of a GitHub Enterprise server, tells."""
 
     rules = (ExactlyOneOf(("repositories", "search")),)
 
-    repositories: tuple[ShortText, ...] | None = Field(
+    repositories: tuple[RepositoryName, ...] | None = Field(
         default=None,
         description="Repositories as OWNER/NAME. Absent: `search` is used.",
         min_length=1,
@@ -78,8 +86,8 @@ class GitHubSource(Wire):
     )
     secret_ref: Annotated[SecretRef | None, HowOnly()] = Field(
         default=None,
-        description="Token. Absent: on a laptop, the environment variable GITHUB_TOKEN; else none, "
-        "with which GitHub answers 60 requests an hour.",
+        description="Token. Absent: on a laptop, the environment variable GITHUB_TOKEN where "
+        "`apiBase` is GitHub's own; else none, with which GitHub answers 60 requests an hour.",
     )
     merged_after: ShortText | None = Field(
         default=None,
@@ -88,6 +96,15 @@ class GitHubSource(Wire):
     limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=1000,
         description="Newest merged pull requests to collect of each repository. Absent: 1000.",
+    )
+    max_repositories: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000,
+        description="Repositories to take of a search, those with most stars first. Absent: 1000.",
+    )
+    file_contents: FileContents = Field(
+        default=FileContents.OMIT,
+        description="Fetch: also the whole changed files, which patches with more context are made "
+        "from; one more request for each file that was neither added nor removed. Absent: Omit.",
     )
 
 

@@ -123,6 +123,8 @@ SHARE_PATTERN = r"^0(\.[0-9]+)?$"
 VARIABLE_PATTERN = r"^[a-z_][a-z0-9_]*$"
 ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 HTTP_PATTERN = r"^https?://[^/\s]\S*$"
+# Not only of dots, which would lead elsewhere.
+REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
 GPUS_PATTERN = r"^(Auto|[1-9][0-9]{0,3})$"
 
 # What each pattern asks for, to follow "must be".
@@ -133,6 +135,7 @@ PATTERN_WORDS = {
     VARIABLE_PATTERN: "lower-case letters, digits and `_`, with no digit first",
     ENVIRONMENT_PATTERN: "letters, digits and `_`, with no digit first",
     HTTP_PATTERN: "an address that begins with http:// or https://",
+    REPOSITORY_PATTERN: "OWNER/NAME",
     GPUS_PATTERN: 'Auto, or a whole number in quotes such as "8"',
 }
 
@@ -142,6 +145,7 @@ ShortText = Annotated[str, StringConstraints(max_length=256)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 HttpUrl = Annotated[str, StringConstraints(pattern=HTTP_PATTERN, max_length=1024)]
+RepositoryName = Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN, max_length=256)]
 VariableName = Annotated[str, StringConstraints(pattern=VARIABLE_PATTERN, max_length=63)]
 EnvironmentName = Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN, max_length=253)]
 GpuCount = Annotated[str, StringConstraints(pattern=GPUS_PATTERN, max_length=4)]

@@ -1,0 +1,161 @@
+"""Open GitHub as a source of rows: collect first, then read what was collected as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import Any
+
+from tunebench_api.v1alpha1 import FileContents, GitHubSource
+from tunebench_jobs.data.github.archive import Archive, OpenJournal, open_local_journal
+from tunebench_jobs.data.github.build import DroppedPull, build_pull
+from tunebench_jobs.data.github.client import ClientSettings, GitHubClient, Usage
+from tunebench_jobs.data.github.collect import Collection, Collector, Report, find_archive
+from tunebench_jobs.data.load import Row
+from tunebench_jobs.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# Beside the stages' outputs in a store.
+ARCHIVE_FOLDER = "sources/github"
+TOKEN_VARIABLE = "GITHUB_TOKEN"  # noqa: S105 - a name
+PUBLIC_API = "https://api.github.com"
+
+
+@dataclass
+class GitHubPulls:
+    """The pull requests of a source; all but `rows` is complete once they are read."""
+
+    rows: Iterator[Row]
+    facts: dict[str, Any]
+    usage: Usage
+    dropped: list[DroppedPull] = dataclass_field(default_factory=list)
+
+
+def find_github_token(
+    source: GitHubSource, field: str, environment: Mapping[str, str]
+) -> str | None:
+    """Return the token of a source, if it has one.
+
+    Without `secretRef` the user's own token goes to GitHub alone, and not to where a file leads.
+
+    Raises:
+        InputError: The token that `secretRef` names is not set, or is none.
+    """
+    if source.secret_ref is None:
+        own = source.api_base.rstrip("/").lower() == PUBLIC_API
+        return _check_token(environment.get(TOKEN_VARIABLE, "").strip(), field) if own else None
+    secret, name = source.secret_ref.name, source.secret_ref.key
+    # In a cluster, with the Secret's name: two Secrets may use one key.
+    token = (environment.get(f"{secret}.{name}") or environment.get(name, "")).strip()
+    if not token:
+        msg = (
+            f"`{field}.secretRef` must name a token that is set: environment variable "
+            f"`{name}` is absent or empty, and so is key `{name}` of Secret `{secret}` where this "
+            "runs in a cluster; set it and start again"
+        )
+        raise InputError(msg, reason="MissingCredential")
+    return _check_token(token, field)
+
+
+def open_github(  # noqa: PLR0913 - what, from where, to where
+    source: GitHubSource,
+    *,
+    field: str,
+    folder: Path,
+    token: str | None,
+    open_journal: OpenJournal = open_local_journal,
+    report: Report = logger.info,
+    settings: ClientSettings | None = None,
+) -> GitHubPulls:
+    """Collect what a source names, and return its rows: by repository, the newest merged first.
+
+    Args:
+        source: What to collect.
+        field: Its place in the run, for messages.
+        folder: Where all that is fetched is kept, for this run and others.
+        token: Sent to the API, and shown to nobody.
+        open_journal: Opens the files in `folder`.
+        report: Told how far it is.
+        settings: How hard to ask.
+
+    Raises:
+        InputError: The token is refused, or there is no repository that can be had.
+        RetryableError: GitHub is away; what came is kept.
+    """
+    archive = find_archive(folder, source.api_base)
+    collection, usage = asyncio.run(
+        _collect(source, field, archive, token, open_journal, report, settings)
+    )
+    dropped: list[DroppedPull] = []
+    facts = _build_facts(source, collection)
+    rows = _read_rows(source, collection, open_journal, facts, dropped)
+    return GitHubPulls(rows, facts, usage, dropped)
+
+
+async def _collect(  # noqa: PLR0913, PLR0917 - as `open_github`
+    source: GitHubSource,
+    field: str,
+    folder: Path,
+    token: str | None,
+    open_journal: OpenJournal,
+    report: Report,
+    settings: ClientSettings | None,
+) -> tuple[Collection, Usage]:
+    async with GitHubClient(
+        source.api_base, token, field=field, settings=settings, notice=report
+    ) as client:
+        collector = Collector(
+            source, client, folder, field=field, open_journal=open_journal, report=report
+        )
+        return await collector.collect(), client.usage
+
+
+def _build_facts(source: GitHubSource, collection: Collection) -> dict[str, Any]:
+    facts: dict[str, Any] = {"api": source.api_base}
+    if source.search is not None:
+        facts |= {"search": source.search, "search_complete": not collection.is_incomplete}
+    return facts | {
+        "repositories": [each.repository.name for each in collection.collected],
+        "repositories_unavailable": dict(sorted(collection.unavailable.items())),
+        "pulls_seen": sum(len(each.numbers) for each in collection.collected),
+    }
+
+
+def _read_rows(
+    source: GitHubSource,
+    collection: Collection,
+    open_journal: OpenJournal,
+    facts: dict[str, Any],
+    dropped: list[DroppedPull],
+) -> Iterator[Row]:
+    """Yield the rows out of the archives, and complete what is known of the source."""
+    texts = source.file_contents is FileContents.FETCH
+    kept = 0
+    for collected in collection.collected:
+        with Archive(collected.folder, open_journal) as archive:
+            for number in collected.numbers:
+                head, details = archive.read_pull(number)
+                built = build_pull(collected.repository, head, details, texts=texts)
+                if isinstance(built, DroppedPull):
+                    dropped.append(built)
+                    continue
+                kept += 1
+                yield Row(built, built.url or built.id)
+    reasons = Counter(each.reason for each in dropped)
+    facts |= {"pulls_kept": kept, "pulls_dropped": dict(sorted(reasons.items()))}
+
+
+def _check_token(token: str, field: str) -> str | None:
+    """Refuse what cannot be a header before a library shows it in its error."""
+    if not token:
+        return None
+    if not token.isascii() or not token.isprintable() or " " in token:
+        msg = f"`{field}.secretRef` must name a token of letters and digits; copy it again"
+        raise InputError(msg, reason="MissingCredential")
+    return token
