@@ -13,6 +13,7 @@ from tunebench_jobs.stage import run_stage
 
 # Name: (module, function taking the remaining arguments and returning the exit code).
 TOOLS = {
+    "dataset-collect": ("tunebench_jobs.data.github.tool", "main"),
     "dataset-curate": ("tunebench_jobs.curate.tool", "main"),
     "dataset-merge-decisions": ("tunebench_jobs.data.merge_tool", "main"),
     "dataset-build": ("tunebench_jobs.data.build_command", "main"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import os
 import subprocess
@@ -25,6 +26,7 @@ from tunebench_api.advice import find_warnings
 from tunebench_api.errors import InvalidRunError, Problem, parse_problem
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
 from tunebench_operator import names, reasons
+from tunebench_operator.collecting import Split, build_source, find_source
 from tunebench_operator.errors import UserError
 from tunebench_operator.graph import build_graph
 from tunebench_operator.local.cluster import LocalCluster, load_status
@@ -271,6 +273,73 @@ def from_git_command(  # noqa: PLR0913, PLR0917 - options of a command line
     flags = {"--human-answers": human_answers, "--file-texts": file_texts}
     arguments += [flag for flag, given in flags.items() if given]
     _run_job_tool("dataset-from-git", arguments)
+
+
+@dataset_app.command("collect")
+def collect_command(  # noqa: PLR0913, PLR0917 - options of a command line
+    out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="YAML file of a run whose `gitHub` is collected."),
+    ] = None,
+    split: Annotated[
+        Split | None,
+        typer.Option("--dataset", help="Which source of the file. Default: the first one."),
+    ] = None,
+    repository: Annotated[
+        list[str] | None, typer.Option(help="OWNER/NAME; may be given several times.")
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(help="Search for repositories, such as 'language:go license:mit stars:>500'."),
+    ] = None,
+    max_repositories: Annotated[
+        int | None, typer.Option(min=1, help="Most repositories of the search. Default: 1000.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Newest of each repository. Default: 1000.")
+    ] = None,
+    merged_after: Annotated[
+        str | None, typer.Option(help="RFC 3339 time, such as 2024-01-31T00:00:00Z.")
+    ] = None,
+    file_contents: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--file-contents", help="Fetch whole files too.")
+    ] = False,
+    api_base: Annotated[
+        str | None, typer.Option(help="Address of the API. Default: https://api.github.com.")
+    ] = None,
+    token_variable: Annotated[
+        str | None,
+        typer.Option(help="Environment variable that holds the token. Default: GITHUB_TOKEN."),
+    ] = None,
+    store: Store = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Collect merged pull requests from GitHub.
+
+    What came is kept in the store: started again, it goes on where it was, and asks only for what
+    is new.
+
+    Example: tunebench dataset collect --repository acme/inventory --limit 200 --out prs.jsonl
+    """
+    run = load_run(file) if file else None
+    asked = (
+        find_source(run, split)
+        if run
+        else build_source(
+            token_variable,
+            repositories=repository,
+            search=search,
+            maxRepositories=max_repositories,
+            limit=limit,
+            mergedAfter=merged_after,
+            fileContents="Fetch" if file_contents else None,
+            apiBase=api_base,
+        )
+    )
+    arguments = ["--source", json.dumps(asked.source.to_wire()), f"--field={asked.field}"]
+    arguments += ["--store", str(_place_of(run, store).root), "--out", str(out)]
+    _run_job_tool("dataset-collect", [*arguments, "-o", output.value])
 
 
 @dataset_app.command("curate")

@@ -20,7 +20,7 @@ import httpx
 from gidgethub import HTTPException
 from gidgethub.sansio import accept_format, create_headers, decipher_response, format_url
 
-from tunebench_jobs.data.github.errors import Refusal, RefusedError, find_refusal
+from tunebench_jobs.data.github.errors import Refusal, RefusedError, find_refusal, name_field
 from tunebench_jobs.data.github.limits import MAX_WAIT_SECONDS, Budget, find_pause
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.judge.pace import Pace
@@ -221,7 +221,8 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
                         msg = f"{_shorten(url)} has more than {max_bytes} bytes"
                         raise RefusedError(msg, Refusal.TOO_LARGE)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            msg = f"`{self._field}.apiBase` must be the address of an API: {self._clean(error)}"
+            place = name_field(self._field, "apiBase")
+            msg = f"`{place}` must be the address of an API: {self._clean(error)}"
             raise InputError(msg, reason="InvalidAddress") from None
         except TimeoutError:
             raise _BusyError("the answer took too long") from None
@@ -258,8 +259,8 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
     def _build_refusal(self, reply: _Reply, url: str, message: str, tried: int) -> Exception:
         if reply.status == _UNAUTHORIZED:
             msg = (
-                f"`{self._field}.secretRef` must name a token that {self._base} takes, but it says "
-                f"401 {message}; check that it has not expired, or make a new one"
+                f"`{name_field(self._field, 'secretRef')}` must name a token that is taken, but "
+                f"{self._base} says 401 {message}; check that it has not expired, or make a new one"
             )
             return InputError(msg, reason="AuthenticationFailed")
         text = f"HTTP {reply.status} {message}"

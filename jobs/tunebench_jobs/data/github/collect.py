@@ -22,7 +22,7 @@ from tunebench_api.v1alpha1 import FileContents, GitHubSource
 from tunebench_jobs.data.github.archive import Archive, Index, OpenJournal
 from tunebench_jobs.data.github.client import UNAVAILABLE, GitHubClient
 from tunebench_jobs.data.github.details import fetch_details
-from tunebench_jobs.data.github.errors import Refusal, RefusedError
+from tunebench_jobs.data.github.errors import Refusal, RefusedError, name_field
 from tunebench_jobs.data.github.listing import Wanted, choose, list_pulls
 from tunebench_jobs.data.github.models import Repository
 from tunebench_jobs.data.github.search import find_repositories, parse_results
@@ -77,8 +77,8 @@ def build_wanted(source: GitHubSource, field: str) -> Wanted:
         moment = parse_moment(source.merged_after).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         msg = (
-            f"`{field}.mergedAfter` must be an RFC 3339 time such as 2024-01-31T00:00:00Z, "
-            f"got {source.merged_after!r}"
+            f"`{name_field(field, 'mergedAfter')}` must be an RFC 3339 time such as "
+            f"2024-01-31T00:00:00Z, got {source.merged_after!r}"
         )
         raise InputError(msg, reason="InvalidSource") from error
     return Wanted(source.limit, f"{moment:%Y-%m-%dT%H:%M:%SZ}", texts)
@@ -145,7 +145,8 @@ class Collector:
                 self._source.search or "", fetch, limit=limit, now=datetime.now(UTC)
             )
         except RefusedError as error:
-            msg = f"`{self._field}.search` must be a search that GitHub takes: {error}"
+            place = name_field(self._field, "search")
+            msg = f"`{place}` must be a search that GitHub takes: {error}"
             raise InputError(msg, reason="InvalidSource") from error
         self._collection.is_incomplete = found.is_incomplete
         return found.choose(limit)
@@ -223,12 +224,12 @@ class Collector:
 
     def _describe_nothing(self) -> str:
         if self._source.search is not None and not self._collection.unavailable:
-            return f"`{self._field}.search` must find a repository, but finds none"
+            return f"`{name_field(self._field, 'search')}` must find a repository, but finds none"
         named = list(self._collection.unavailable.items())[:_NAMED]
         reasons = ", ".join(f"{name}: {reason}" for name, reason in named)
         return (
-            f"`{self._field}` must name a repository that can be had, got {reasons}; check the "
-            "names, and what the token may read"
+            f"`{name_field(self._field)}` must name a repository that can be had, got {reasons}; "
+            "check the names, and what the token may read"
         )
 
 

@@ -42,6 +42,25 @@ _REFUSALS: Mapping[int, Refusal] = MappingProxyType(
 )
 
 
+# How the command line calls the fields.
+OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "": "--repository",
+        "apiBase": "--api-base",
+        "mergedAfter": "--merged-after",
+        "search": "--search",
+        "secretRef": "--token-variable",
+    }
+)
+
+
+def name_field(place: str, field: str = "") -> str:
+    """Return how the user knows a field: by its place in a run, or without one as an option."""
+    if not place:
+        return OPTIONS[field]
+    return f"{place}.{field}" if field else place
+
+
 class RefusedError(JobError):
     """GitHub answered, and will answer the same next time."""
 

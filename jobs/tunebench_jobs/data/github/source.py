@@ -16,6 +16,7 @@ from tunebench_jobs.data.github.archive import Archive, OpenJournal, open_local_
 from tunebench_jobs.data.github.build import DroppedPull, build_pull
 from tunebench_jobs.data.github.client import ClientSettings, GitHubClient, Usage
 from tunebench_jobs.data.github.collect import Collection, Collector, Report, find_archive
+from tunebench_jobs.data.github.errors import name_field
 from tunebench_jobs.data.load import Row
 from tunebench_jobs.errors import InputError
 
@@ -55,9 +56,9 @@ def find_github_token(
     token = (environment.get(f"{secret}.{name}") or environment.get(name, "")).strip()
     if not token:
         msg = (
-            f"`{field}.secretRef` must name a token that is set: environment variable "
-            f"`{name}` is absent or empty, and so is key `{name}` of Secret `{secret}` where this "
-            "runs in a cluster; set it and start again"
+            f"`{name_field(field, 'secretRef')}` must name a token that is set: environment "
+            f"variable `{name}` is absent or empty, and so is key `{name}` of Secret `{secret}` "
+            "where this runs in a cluster; set it and start again"
         )
         raise InputError(msg, reason="MissingCredential")
     return _check_token(token, field)
@@ -146,7 +147,7 @@ def _read_rows(
                     dropped.append(built)
                     continue
                 kept += 1
-                yield Row(built, built.url or built.id)
+                yield Row(built, built.id)
     reasons = Counter(each.reason for each in dropped)
     facts |= {"pulls_kept": kept, "pulls_dropped": dict(sorted(reasons.items()))}
 
@@ -156,6 +157,7 @@ def _check_token(token: str, field: str) -> str | None:
     if not token:
         return None
     if not token.isascii() or not token.isprintable() or " " in token:
-        msg = f"`{field}.secretRef` must name a token of letters and digits; copy it again"
+        place = name_field(field, "secretRef")
+        msg = f"`{place}` must name a token of letters and digits; copy it again"
         raise InputError(msg, reason="MissingCredential")
     return token
