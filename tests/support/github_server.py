@@ -167,7 +167,7 @@ class GitHubServer(ThreadingHTTPServer):
         parts = urlsplit(path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if parts.path == "/rate_limit":
-            return _build_json({"resources": {}, "rate": {"limit": 5000}})
+            return _build_json({"resources": self._list_limits(token)})
         if parts.path == "/search/repositories":
             response = self._search(query)
         else:
@@ -179,6 +179,15 @@ class GitHubServer(ThreadingHTTPServer):
             return Response(304, headers={"etag": etag})
         response.headers["etag"] = etag
         return response
+
+    def _list_limits(self, token: str) -> dict[str, Any]:
+        found = {}
+        for resource, limits in self.limits.items():
+            window = self._windows.setdefault((token, resource), Limit(*limits))
+            window.begin(time.time())
+            left = max(window.limit - window.used, 0)
+            found[resource] = {"limit": window.limit, "remaining": left, "reset": int(window.ends)}
+        return found
 
     def _search(self, query: dict[str, str]) -> Response:
         found = sorted(self.repositories, key=lambda each: (-each.stars, each.name))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urljoin, urlsplit
@@ -23,6 +25,7 @@ from gidgethub.sansio import accept_format, create_headers, decipher_response, f
 from tunebench_jobs.data.github.errors import Refusal, RefusedError, find_refusal, name_field
 from tunebench_jobs.data.github.limits import MAX_WAIT_SECONDS, Budget, find_pause
 from tunebench_jobs.errors import InputError, RetryableError
+from tunebench_jobs.files import save_text
 from tunebench_jobs.judge.pace import Pace
 from tunebench_jobs.llm import redact
 
@@ -38,6 +41,8 @@ MAX_BODY_BYTES = 64 << 20
 UNAVAILABLE = "GitHubUnavailable"
 
 _REQUESTER = "tunebench"
+# Resources with limits of their own; asking for the limits costs nothing.
+_CORE, _SEARCH, _LIMITS = "core", "search", "rate_limit"
 _VERSION = {"x-github-api-version": "2022-11-28"}
 _REDIRECTS = frozenset({301, 302, 307, 308})
 _MAX_REDIRECTS = 5
@@ -96,7 +101,7 @@ class _BusyError(Exception):
 class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
     """Asks one API with one token; safe to share between tasks."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whom to ask, and how
         self,
         api_base: str,
         token: str | None,
@@ -104,6 +109,7 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         field: str,
         settings: ClientSettings | None = None,
         notice: Callable[[str], None] = logger.info,
+        pause_file: Path | None = None,
     ) -> None:
         """Open no connection yet.
 
@@ -113,6 +119,7 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
             field: Place in the run, for messages.
             settings: How hard to ask.
             notice: Told of long waits.
+            pause_file: Keeps until when GitHub wants no request.
         """
         self.usage = Usage()
         self._base = api_base.rstrip("/")
@@ -124,7 +131,8 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         self._places = asyncio.Semaphore(self._settings.concurrency)
         self._pace = Pace(self._settings.requests_per_minute)
         self._budgets: dict[str, Budget] = {}
-        self._paused_until = 0.0
+        self._pause_file = pause_file
+        self._paused_until = _load_pause(pause_file)
 
     async def __aexit__(
         self,
@@ -138,6 +146,25 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
     async def __aenter__(self) -> Self:
         """Return the client."""
         return self
+
+    async def learn_limits(self) -> None:
+        """Ask what is left of the limits, which is free; whoever was here before has used some.
+
+        Raises:
+            InputError: The token is refused.
+            RetryableError: GitHub is away.
+        """
+        try:
+            answer = await self.get(f"/{_LIMITS}")
+        except RefusedError:
+            # A server of one's own may have no limits, and says 404.
+            return
+        resources = answer.data.get("resources", {}) if isinstance(answer.data, dict) else {}
+        for name in (_CORE, _SEARCH):
+            stated = resources.get(name)
+            if isinstance(stated, dict):
+                stated = {f"x-ratelimit-{key}": str(value) for key, value in stated.items()}
+                self._find_budget(name).learn(stated)
 
     async def get(
         self,
@@ -186,7 +213,7 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         raise RetryableError(msg, reason=UNAVAILABLE if problem.pause is None else "RateLimited")
 
     async def _send(self, url: str, headers: Mapping[str, str], max_bytes: int) -> _Reply:
-        budget = self._budgets.setdefault(_find_resource(url, self._base), Budget())
+        budget = self._find_budget(_find_resource(url, self._base))
         await budget.take(self._say_wait)
         reply = None
         try:
@@ -201,10 +228,12 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         self.usage.not_modified += reply.status == _NOT_MODIFIED
         return reply
 
+    def _find_budget(self, resource: str) -> Budget:
+        return self._budgets.setdefault(resource, Budget())
+
     async def _wait_pause(self) -> None:
-        clock = asyncio.get_running_loop().time
         # Another answer may make the pause longer meanwhile.
-        while (left := self._paused_until - clock()) > 0:  # noqa: ASYNC110 - likewise
+        while (left := self._paused_until - time.time()) > 0:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(left)
 
     async def _exchange(self, url: str, headers: Mapping[str, str], max_bytes: int) -> _Reply:
@@ -283,8 +312,10 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         else:
             # All wait: whoever goes on asking is shut out for longer.
             self._say_wait(busy.pause)
-            until = asyncio.get_running_loop().time() + busy.pause
-            self._paused_until = max(self._paused_until, until)
+            self._paused_until = max(self._paused_until, time.time() + busy.pause)
+            if self._pause_file is not None:
+                # Whoever goes on after this process must wait too.
+                save_text(self._pause_file, f"{self._paused_until:.3f}\n")
 
     def _say_wait(self, seconds: float) -> None:
         self.usage.waited_seconds += seconds
@@ -302,9 +333,19 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         return ascii(redact(str(said), [self._token] if self._token else [])[:_SHOWN])[1:-1]
 
 
+def _load_pause(path: Path | None) -> float:
+    """Return until when to wait; what cannot be read or is far off says nothing."""
+    try:
+        until = float(path.read_text()) if path and path.is_file() else 0.0
+    except ValueError:
+        return 0.0
+    return until if until < time.time() + MAX_WAIT_SECONDS else 0.0
+
+
 def _find_resource(url: str, base: str) -> str:
     """Return which of GitHub's limits a request counts against."""
-    return "search" if url.removeprefix(base).startswith("/search/") else "core"
+    first = url.removeprefix(base).split("/")[1]
+    return first if first in {_LIMITS, _SEARCH} else _CORE
 
 
 def _shorten(url: str) -> str:

@@ -126,6 +126,7 @@ class Collector:
             RetryableError: GitHub is away; what came is kept.
         """
         async with _locked(self._folder):
+            await self._client.learn_limits()
             with Index(self._folder, self._open_journal) as index:
                 names = await self._find_names(index)
                 for place, name in enumerate(names, 1):

@@ -98,14 +98,17 @@ class Budget:
                 self._remaining -= 1
 
     def give_back(self, headers: Mapping[str, str] | None, *, free: bool = False) -> None:
-        """Learn from an answer, if there was one; `free` ones did not count.
+        """End a request, and learn from its answer, if there was one; `free` ones did not count."""
+        self._in_flight -= 1
+        self._answered.set()
+        if headers is not None:
+            self.learn(headers, free=free)
+
+    def learn(self, headers: Mapping[str, str], *, free: bool = False) -> None:
+        """Take in what an answer states.
 
         Others may use the same token, and answers overtake each other: the lowest number counts.
         """
-        self._in_flight -= 1
-        self._answered.set()
-        if headers is None:
-            return
         limit = parse_rate_limit(headers)
         if limit is None:
             self._known = True

@@ -109,7 +109,12 @@ async def _collect(  # noqa: PLR0913, PLR0917 - as `open_github`
     settings: ClientSettings | None,
 ) -> tuple[Collection, Usage]:
     async with GitHubClient(
-        source.api_base, token, field=field, settings=settings, notice=report
+        source.api_base,
+        token,
+        field=field,
+        settings=settings,
+        notice=report,
+        pause_file=folder / ".paused",
     ) as client:
         collector = Collector(
             source, client, folder, field=field, open_journal=open_journal, report=report
