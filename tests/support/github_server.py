@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from github_world import FakePull, FakeRepository
 
 _SHOWN_RESULTS = 1000
+# How long a request may take from a client to us.
+_ON_ITS_WAY = 0.4
 
 
 class Asked(NamedTuple):
@@ -88,6 +90,8 @@ class GitHubServer(ThreadingHTTPServer):
         self.limits = {"core": (5000, 3600.0), "search": (30, 60.0)}
         self.tokens: set[str] = set()
         self.latency = 0.0
+        # Where a renamed repository is said to lie, if not here.
+        self.leads_to = ""
         self.before: Callable[[str], None] = lambda _: None
         self.in_flight = self.most_in_flight = 0
         self._windows: dict[tuple[str, str], Limit] = {}
@@ -153,7 +157,7 @@ class GitHubServer(ThreadingHTTPServer):
     def pause(self, fault: Fault) -> Response:
         """Refuse because of a limit that no header told of before."""
         # What is on its way already is no breach.
-        threading.Timer(0.05, self._begin_pause, [fault.seconds - 0.05]).start()
+        threading.Timer(_ON_ITS_WAY, self._begin_pause, [fault.seconds - _ON_ITS_WAY]).start()
         response = _refuse(fault.status, "You have exceeded a secondary rate limit.")
         response.headers["retry-after"] = str(int(fault.seconds))
         return response
@@ -218,9 +222,9 @@ class GitHubServer(ThreadingHTTPServer):
             if each.name.lower() == name:
                 return self._serve(each, match[2], query, accept)
             if name in {old.lower() for old in each.old_names}:
-                text = "&".join(f"{key}={value}" for key, value in query.items())
-                target = f"{self.url}/repositories/{each.id}{match[2]}{'?' if text else ''}{text}"
-                return Response(301, b"{}", {"location": target})
+                place = f"{self.leads_to or self.url}/repositories/{each.id}{match[2]}"
+                location = f"{place}?{urlencode(query)}" if query else place
+                return Response(301, b"{}", {"location": location})
         return _refuse(404)
 
     def _serve(

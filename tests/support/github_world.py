@@ -21,6 +21,8 @@ class FakeFile:
     new_text: bytes = b"b\n"
     hidden: bool = False
     binary: bool = False
+    # What the list of files tells, in place of the above.
+    raw: dict[str, Any] | None = None
 
     @property
     def sha(self) -> str:
@@ -30,6 +32,8 @@ class FakeFile:
 
     def to_entry(self) -> dict[str, Any]:
         """Return the file as the list of files tells it."""
+        if self.raw is not None:
+            return self.raw
         changes = 0 if self.binary else sum(line[:1] in "+-" for line in self.patch.split("\n"))
         entry: dict[str, Any] = {"filename": self.path, "status": self.status, "sha": self.sha}
         entry |= {"additions": changes, "deletions": 0, "changes": changes}
@@ -41,6 +45,8 @@ class FakeFile:
 
     def to_diff(self) -> str:
         """Return the file's part of the raw diff."""
+        if self.raw is not None:
+            return ""
         old = self.previous_path or self.path
         head = f"diff --git a/{old} b/{self.path}\nindex 1..2 100644\n"
         if self.binary:
@@ -60,9 +66,13 @@ class FakePull:
     author: str | None = "ann"
     files: list[FakeFile] = field(default_factory=lambda: [FakeFile("a.py")])
     commits: list[str] = field(default_factory=lambda: ["Count"])
+    # What the list of pull requests tells, in place of the above.
+    raw: dict[str, Any] | None = None
 
     def to_entry(self, repository: str) -> dict[str, Any]:
         """Return the pull request as the list of a repository tells it."""
+        if self.raw is not None:
+            return self.raw
         return {
             "number": self.number,
             "title": self.title,

@@ -1,0 +1,472 @@
+"""Pull requests come from a server that behaves like GitHub's: all of them, once, within limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from github_server import Fault, GitHubServer
+from github_world import FakeFile, FakePull, FakeRepository, make_moment, make_repository
+
+from tunebench_api.v1alpha1 import GitHubSource
+from tunebench_jobs.data.github import GitHubPulls, open_github
+from tunebench_jobs.data.github.client import ClientSettings, GitHubClient
+from tunebench_jobs.data.github.search import find_repositories, parse_results
+from tunebench_jobs.errors import InputError, RetryableError
+from tunebench_jobs.rows import PullRequest
+
+pytestmark = pytest.mark.jobs
+
+TOKEN = "ghp_0123456789abcdefTEST"  # noqa: S105 - of the test
+FAST = ClientSettings(requests_per_minute=100_000, tries=4, first_delay=0.01, timeout=0.5)
+
+
+@pytest.fixture
+def shop() -> FakeRepository:
+    """Return a repository with 24 merged pull requests of 30."""
+    return make_repository(7, "acme/shop", 30)
+
+
+@pytest.fixture
+def server(shop: FakeRepository) -> Iterator[GitHubServer]:
+    """Run the server."""
+    running = GitHubServer(shop)
+    yield running
+    running.close()
+
+
+def collect(
+    server: GitHubServer, folder: Path, settings: ClientSettings = FAST, **fields: Any
+) -> tuple[GitHubPulls, list[PullRequest]]:
+    """Collect from the server, and read all rows."""
+    named = {} if "search" in fields else {"repositories": ["acme/shop"]}
+    source = GitHubSource.from_wire({"apiBase": server.url, **named, **fields})
+    found = open_github(
+        source, field="spec.dataset.train.gitHub", folder=folder, token=TOKEN, settings=settings
+    )
+    rows = [row.pr for row in found.rows]
+    return found, rows
+
+
+def list_merged(repository: FakeRepository) -> list[str]:
+    """Return the ids of the merged pull requests, newest first."""
+    merged = sorted(
+        ((each.merged_at, each.number) for each in repository.pulls if each.merged_at),
+        reverse=True,
+    )
+    return [f"{repository.name}#{number}" for _, number in merged]
+
+
+def test_a_row_has_all_that_github_tells(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """Title, body, branch, author, moments, commit, commits, files, languages and licence."""
+    shop.parent = "upstream/shop"
+    _, rows = collect(server, tmp_path)
+
+    assert [row.id for row in rows] == list_merged(shop)
+    newest = rows[0]
+    assert newest.title == "Change 29"
+    assert newest.description == "It was not counted."
+    assert (newest.branch, newest.author) == ("topic-29", "ann")
+    assert newest.merged_at == make_moment(29)
+    assert newest.commit.endswith("1d")
+    assert newest.commits == ("Count",)
+    assert newest.files[0].patch == "@@ -1 +1 @@\n-a = 0\n+a = 29"
+    assert newest.languages == {"Python": 1000, "C": 10}
+    assert (newest.license, newest.fork_of) == ("MIT", "upstream/shop")
+
+
+def test_a_second_run_asks_for_what_is_new_only(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """Nothing new costs nothing; a new pull request costs its own requests, and the list's."""
+    collect(server, tmp_path)
+    server.asked.clear()
+    again, rows = collect(server, tmp_path)
+    assert [row.id for row in rows] == list_merged(shop)
+    assert server.count("", counted=True) == 0
+    assert again.usage.not_modified == 3
+
+    server.asked.clear()
+    shop.pulls.append(FakePull(31, make_moment(500), make_moment(500), title="New"))
+    shop.pulls[0].title, shop.pulls[0].updated_at = "Written anew", make_moment(501)
+    _, rows = collect(server, tmp_path)
+
+    assert [row.id for row in rows] == list_merged(shop)
+    assert {row.title for row in rows} >= {"New", "Written anew"}
+    assert server.count("", counted=True) == 3
+    assert server.breaches == []
+
+
+def test_the_newest_are_taken_whenever_they_changed(tmp_path: Path) -> None:
+    """The list is sorted by the last change; the limit is about the merge."""
+    shop = make_repository(7, "acme/shop", 450, unmerged_every=3)
+    server = GitHubServer(shop)
+    # Old ones that someone has commented on today come first in the list.
+    for pull in shop.pulls[:30]:
+        pull.updated_at = make_moment(9000 + pull.number)
+    found, rows = collect(server, tmp_path, limit=20)
+    server.close()
+
+    assert [row.id for row in rows] == list_merged(shop)[:20]
+    assert found.facts["pulls_seen"] == 20
+    # Three pages would be left.
+    assert server.count(r"/pulls\?") <= 3
+
+
+def test_only_what_was_merged_after_a_moment(server: GitHubServer, tmp_path: Path) -> None:
+    """Any offset of RFC 3339 will do."""
+    _, rows = collect(server, tmp_path, mergedAfter="2024-01-01T22:00:00+01:00")
+
+    assert [row.id for row in rows] == [
+        f"acme/shop#{number}" for number in (29, 28, 27, 26, 24, 23, 22, 21)
+    ]
+    with pytest.raises(InputError, match=r"`spec\.dataset\.train\.gitHub\.mergedAfter` must be"):
+        collect(server, tmp_path, mergedAfter="yesterday")
+
+
+def test_what_moves_to_the_front_meanwhile_is_found(tmp_path: Path) -> None:
+    """A pull request that changes while the list is read is past where we are."""
+    shop = make_repository(7, "acme/shop", 250)
+    server = GitHubServer(shop)
+    last = shop.list_closed()[-1]
+    last.merged_at = last.merged_at or make_moment(1)
+
+    def move(path: str) -> None:
+        if "page=2" in path and "/pulls?" in path:
+            last.updated_at = make_moment(9000)
+
+    server.before = move
+    _, rows = collect(server, tmp_path)
+    server.close()
+
+    assert sorted(row.id for row in rows) == sorted(list_merged(shop))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault("status", status=500), id="500"),
+        pytest.param(Fault("status", status=502, times=3), id="502 three times"),
+        pytest.param(Fault("status", status=503), id="503"),
+        pytest.param(Fault("dropped"), id="no answer"),
+        pytest.param(Fault("truncated"), id="a body that is cut off"),
+        pytest.param(Fault("cut"), id="a body of half the JSON"),
+        pytest.param(Fault("html"), id="a page of a proxy"),
+        pytest.param(Fault("slow", seconds=1.0), id="slow"),
+        pytest.param(Fault("secondary", status=403), id="secondary limit 403"),
+        pytest.param(Fault("secondary", status=429), id="secondary limit 429"),
+    ],
+)
+def test_each_fault_alone_loses_nothing(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path, fault: Fault
+) -> None:
+    """Whatever goes wrong for a moment: for the repository, the list, the files, the commits."""
+    places = (r"/repos/acme/shop$", r"/pulls\?", "/pulls/29/files", "/pulls/28/commits")
+    server.faults = [
+        Fault(fault.kind, place, fault.times, fault.seconds, fault.status) for place in places
+    ]
+    found, rows = collect(server, tmp_path, limit=6)
+
+    assert [row.id for row in rows] == list_merged(shop)[:6]
+    assert found.facts["pulls_dropped"] == {}
+    assert found.usage.retries >= 4 * fault.times
+    assert not any(each.times for each in server.faults)
+    assert server.breaches == []
+
+
+def test_the_limit_is_never_exceeded(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """25 requests in two seconds: the collector waits for each window's end."""
+    server.limits["core"], server.latency = (25, 2.0), 0.005
+    said: list[str] = []
+    source = GitHubSource.from_wire({"repositories": ["acme/shop"], "apiBase": server.url})
+    found = open_github(
+        source, field="f", folder=tmp_path, token=TOKEN, settings=FAST, report=said.append
+    )
+    rows = [row.pr.id for row in found.rows]
+
+    assert rows == list_merged(shop)
+    assert server.breaches == []
+    assert 1 < server.most_in_flight <= FAST.concurrency
+    assert found.usage.waited_seconds > 0
+    assert any("as GitHub's limit asks" in text for text in said)
+
+
+def test_without_a_token_the_limit_is_kept_too(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """Then even what was not modified counts."""
+    server.limits["core"] = (12, 2.0)
+    source = GitHubSource.from_wire(
+        {"repositories": ["acme/shop"], "apiBase": server.url, "limit": 5}
+    )
+    for _ in range(2):
+        found = open_github(source, field="f", folder=tmp_path, token=None, settings=FAST)
+        rows = [row.pr.id for row in found.rows]
+
+    assert rows == list_merged(shop)[:5]
+    assert server.breaches == []
+    assert {each.token for each in server.asked} == {""}
+
+
+def test_a_renamed_repository_is_followed_and_not_taken_twice(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """Its old name, its new one and another case are one repository, by its name of now."""
+    shop.old_names = ("old/shop",)
+    found, rows = collect(
+        server, tmp_path, repositories=["old/shop", "acme/shop", "ACME/Shop"], limit=4
+    )
+
+    assert [row.id for row in rows] == list_merged(shop)[:4]
+    assert found.facts["repositories"] == ["acme/shop"]
+
+
+def test_the_token_goes_to_no_other_server(server: GitHubServer, tmp_path: Path) -> None:
+    """A redirect elsewhere is refused, and the repository is named."""
+    stranger = GitHubServer(make_repository(9, "acme/moved", 3, old_names=("acme/gone",)))
+    stranger.repositories[0].pulls[0].title = "Not ours"
+    server.repositories.append(stranger.repositories[0])
+    server.leads_to = stranger.url
+    found, _ = collect(server, tmp_path, repositories=["acme/shop", "acme/gone"], limit=2)
+    stranger.close()
+
+    assert found.facts["repositories_unavailable"] == {"acme/gone": "Broken"}
+    assert stranger.asked == []
+
+
+def test_a_repository_that_is_gone_is_named(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """Deleted, private or taken down: the others are collected."""
+    server.gone = {"acme/blocked": 451, "acme/empty": 409}
+    names = ["acme/absent", "acme/blocked", "acme/shop", "acme/empty"]
+    found, rows = collect(server, tmp_path, repositories=names, limit=3)
+
+    assert [row.id for row in rows] == list_merged(shop)[:3]
+    assert found.facts["repositories_unavailable"] == {
+        "acme/absent": "Gone",
+        "acme/blocked": "Blocked",
+        "acme/empty": "Gone",
+    }
+    with pytest.raises(InputError, match=r"`spec\.dataset\.train\.gitHub`.*acme/absent: Gone"):
+        collect(server, tmp_path, repositories=["acme/absent"])
+
+
+def test_a_refused_token_ends_at_once(server: GitHubServer, tmp_path: Path) -> None:
+    """The message names the field, and not the token."""
+    server.tokens = {"another"}
+
+    with pytest.raises(InputError, match=r"gitHub\.secretRef` must name a token.*401") as caught:
+        collect(server, tmp_path)
+    assert TOKEN not in str(caught.value)
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_stays_away_ends_with_what_came(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """It may be started again, and asks for the rest."""
+    server.faults = [Fault("status", "/pulls/[0-9]/", times=10**6)]
+    with pytest.raises(RetryableError, match="start again, what came is kept"):
+        collect(server, tmp_path)
+    kept = {each.path for each in server.asked if each.status == 200 and "/commits" in each.path}
+    server.faults, asked = [], len(server.asked)
+    _, rows = collect(server, tmp_path)
+
+    assert [row.id for row in rows] == list_merged(shop)
+    assert kept
+    assert not kept & {each.path for each in server.asked[asked:]}
+
+
+def test_one_pull_request_that_github_fails_at_is_left_out(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """It is counted and named, and asked for again the next time."""
+    server.faults = [Fault("status", "/pulls/27/files", times=4)]
+    found, rows = collect(server, tmp_path, limit=5)
+    assert "acme/shop#27" not in {row.id for row in rows}
+    assert found.facts["pulls_dropped"] == {"Unanswered": 1}
+    assert [each.id for each in found.dropped] == ["acme/shop#27"]
+
+    _, rows = collect(server, tmp_path, limit=5)
+
+    assert [row.id for row in rows] == list_merged(shop)[:5]
+
+
+def test_patches_that_the_list_lacks_come_from_the_raw_diff(tmp_path: Path) -> None:
+    """Large files have their patch there only; binary ones need no request."""
+    large = FakeFile("large.py", "@@ -1 +1,2 @@\n-a\n+b\n+c", hidden=True)
+    moment = make_moment(1)
+    pulls = [
+        FakePull(1, moment, moment, files=[large, FakeFile("b.py")]),
+        FakePull(2, moment, moment, files=[FakeFile("i.png", binary=True)]),
+    ]
+    server = GitHubServer(FakeRepository(7, "acme/shop", pulls))
+    _, rows = collect(server, tmp_path)
+    server.close()
+
+    assert rows[1].files[0].patch == large.patch
+    assert rows[0].files[0].is_binary
+    assert server.count(r"/pulls/1$") == 1
+    assert server.count(r"/pulls/2$") == 0
+
+
+def test_giant_pull_requests_are_counted_and_not_cut(tmp_path: Path) -> None:
+    """More files than GitHub makes a diff of, or a diff that it does not make."""
+    many = [FakeFile(f"f{number}.py") for number in range(301)]
+    lost = FakeFile("lost.py", raw={"filename": "lost.py", "status": "modified", "changes": 9})
+    moment = make_moment(1)
+    pulls = [
+        FakePull(1, moment, moment, files=many),
+        FakePull(2, moment, moment, files=many[:300]),
+        FakePull(3, moment, moment, files=[]),
+        FakePull(4, moment, moment, files=[lost, FakeFile("x.py", hidden=True)]),
+    ]
+    server = GitHubServer(FakeRepository(7, "acme/shop", pulls))
+    found, rows = collect(server, tmp_path)
+    server.close()
+
+    assert [len(row.files) for row in rows] == [300]
+    assert found.facts["pulls_dropped"] == {"NoChange": 1, "NoDiff": 1, "TooLarge": 1}
+
+
+def test_whole_files_cost_one_request_for_each_changed_file(tmp_path: Path) -> None:
+    """The file before is made from the file after and the patch; added ones need no request."""
+    moment = make_moment(1)
+    files = [
+        FakeFile("a.py", "@@ -2 +2 @@\n-x = 1\n+x = 2", new_text=b"# a\nx = 2\ny = 3\n"),
+        FakeFile("new.py", "@@ -0,0 +1,2 @@\n+a\n+b", status="added"),
+        FakeFile("old.py", "@@ -1 +0,0 @@\n-gone", status="removed"),
+        FakeFile("latin.py", new_text=b"\xff\xfe"),
+    ]
+    server = GitHubServer(
+        FakeRepository(7, "acme/shop", [FakePull(1, moment, moment, files=files)])
+    )
+    _, (without,) = collect(server, tmp_path)
+    _, (row,) = collect(server, tmp_path, fileContents="Fetch")
+    _, (later,) = collect(server, tmp_path)
+    server.close()
+
+    assert [(each.old_text, each.new_text) for each in row.files] == [
+        ("# a\nx = 1\ny = 3\n", "# a\nx = 2\ny = 3\n"),
+        ("", "a\nb\n"),
+        ("gone\n", ""),
+        (None, None),
+    ]
+    assert server.count("/git/blobs/") == 2
+    assert without == later
+
+
+async def test_a_search_finds_more_than_github_shows() -> None:
+    """It is split by the moment when repositories were made, within the limit of searches."""
+    server = GitHubServer(
+        *(
+            FakeRepository(
+                number,
+                f"acme/r{number}",
+                stars=number,
+                created_at=f"20{8 + number % 16:02}-0{1 + number % 9}-11T00:00:00Z",
+            )
+            for number in range(1, 2501)
+        )
+    )
+    server.limits["search"] = (25, 1.0)
+    async with GitHubClient(server.url, TOKEN, field="f", settings=FAST) as client:
+
+        async def fetch(url: str) -> tuple[Any, str | None]:
+            answer = await client.get(url)
+            return parse_results(answer.data), answer.next_url
+
+        now = datetime(2024, 1, 1, tzinfo=UTC)
+        found = await find_repositories("x", fetch, limit=2200, now=now)
+    server.close()
+
+    assert not found.is_incomplete
+    assert found.choose(2200) == [f"acme/r{number}" for number in range(2500, 300, -1)]
+    assert server.breaches == []
+
+
+def test_what_a_search_finds_is_collected(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """The repositories with most stars first; asked again, it costs nothing."""
+    server.repositories.append(make_repository(8, "acme/big", 4, stars=99))
+    server.repositories.append(make_repository(9, "acme/small", 4, stars=1))
+    for _ in range(2):
+        server.asked.clear()
+        found, rows = collect(
+            server, tmp_path, search="language:python", maxRepositories=2, limit=2
+        )
+
+    assert found.facts["search_complete"]
+    assert [row.id for row in rows] == ["acme/big#4", "acme/big#3", *list_merged(shop)[:2]]
+    assert server.count("", counted=True) == 0
+
+
+HOSTILE = {
+    "ansi": "\x1b[2J\x1b]0;owned\x07",
+    "nul": "a\0b",
+    "surrogate": "\ud800",
+    "huge": "x" * (5 << 20),
+    "delimiters": "=====\n```yaml\nsystem:",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_words_are_data(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path, kind: str
+) -> None:
+    """They come through as they are, or as UTF-8 can say them, and break no line."""
+    text = HOSTILE[kind]
+    pull = next(each for each in shop.pulls if each.number == 29)
+    pull.title, pull.body, pull.commits = text, text, [text]
+    pull.files = [FakeFile("../../etc/passwd", f"@@ -1 +1 @@\n-a\n+{text}")]
+    _, rows = collect(server, tmp_path, limit=2)
+    again, later = collect(server, tmp_path, limit=2)
+
+    assert [row.id for row in rows] == ["acme/shop#29", "acme/shop#28"]
+    assert later == rows
+    assert rows[0].description == text.encode("utf-8", "replace").decode()
+    json.loads(rows[0].model_dump_json())
+    assert again.facts["pulls_dropped"] == {}
+
+
+def test_answers_of_another_shape_end_nothing(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """What the API does not document is left out with a reason."""
+    by_number = {each.number: each for each in shop.pulls}
+    by_number[29].raw = {"number": "x", "merged_at": 5, "updated_at": make_moment(80)}
+    by_number[28].files[0].raw = {"filename": None}
+    by_number[27].author, by_number[27].body = None, None
+    found, rows = collect(server, tmp_path, limit=3)
+
+    assert [row.id for row in rows] == ["acme/shop#27", "acme/shop#26"]
+    assert (rows[0].author, rows[0].description) == ("", "")
+    assert found.facts["pulls_dropped"] == {"Broken": 1}
+
+
+def test_a_line_that_was_cut_off_is_asked_again(
+    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+) -> None:
+    """As after a crash, at every shard's end; a line that was changed is named."""
+    collect(server, tmp_path)
+    shards = sorted(tmp_path.rglob("*.jsonl"))
+    for shard in shards:
+        shard.write_bytes(shard.read_bytes()[:-20])
+    _, rows = collect(server, tmp_path)
+    assert [row.id for row in rows] == list_merged(shop)
+
+    largest = max(shards, key=lambda each: each.stat().st_size)
+    largest.write_bytes(b"{}\n" + largest.read_bytes())
+
+    with pytest.raises(InputError, match=r"\.jsonl:1: broken line; delete it"):
+        collect(server, tmp_path)
