@@ -56,7 +56,7 @@ def test_ten_kills_lose_and_double_nothing(tmp_path: Path) -> None:
             running[-1].send_signal(signal.SIGKILL)
 
     server.before = kill
-    codes = []
+    codes: list[int] = []
     while not codes or codes[-1] == -signal.SIGKILL:
         running.append(start(server, tmp_path))
         out, errors = running[-1].communicate(timeout=120)
@@ -105,7 +105,6 @@ def test_a_pause_that_github_asked_for_outlives_the_process(tmp_path: Path) -> N
 def test_the_token_is_in_no_output(tmp_path: Path) -> None:
     """Not in what is printed, logged, kept or written, whether it works or is refused."""
     server = GitHubServer(make_repository(7, "acme/shop", 5), make_repository(8, "acme/tools", 5))
-    server.repositories[0].pulls[0].title = "Echo"
     server.faults = [
         Fault("status", "/languages", status=500),
         Fault("dropped", r"/pulls\?"),
