@@ -54,6 +54,7 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
         ("checking providers", partial(check_providers, config)),
         ("checking prices", partial(check_prices, config)),
         ("checking servers", partial(check_servers, config)),
+        ("asking GitHub", partial(check_sources, config, os.environ)),
         ("checking base models", partial(check_bases, config)),
     )
     failures: list[JobError] = []
@@ -244,6 +245,27 @@ def find_server_silence(address: str) -> str | None:
     except httpx.HTTPError as error:
         return str(error) or type(error).__name__
     return f"HTTP {reply.status_code}" if reply.status_code in _NOTHING_BEHIND else None
+
+
+def check_sources(config: PreflightConfig, environment: Mapping[str, str]) -> None:
+    """Check that GitHub answers and takes the token, where pull requests come from there.
+
+    Raises:
+        InputError: A token is absent or refused, or an address is none of an API.
+        RetryableError: A server is away.
+    """
+    if not config.git_hub:
+        return
+    # Imported only now, because most runs ask nobody for pull requests.
+    from tunebench_jobs.data.github.check import check_github  # noqa: PLC0415
+
+    raise_together(
+        [
+            failure
+            for each in config.git_hub
+            for failure in _catch(partial(check_github, each.source, each.field, environment))
+        ]
+    )
 
 
 def check_bases(config: PreflightConfig) -> None:

@@ -21,6 +21,7 @@ from tunebench_api.v1alpha1 import (
     Control,
     DatasetSpec,
     GenerationSpec,
+    GitHubSource,
     JudgeSpec,
     JudgingSpec,
     LlmSpec,
@@ -98,6 +99,13 @@ class PreflightSecret(Wire):
     secret_ref: SecretRef
 
 
+class PreflightGitHub(Wire):
+    """A source that GitHub is asked for, and its place in the run."""
+
+    field: str
+    source: GitHubSource
+
+
 class PreflightConfig(Wire):
     """Check what would otherwise fail late: judges' credentials, base models, prompts, files."""
 
@@ -112,6 +120,7 @@ class PreflightConfig(Wire):
     # Whether one of them scores, which takes a prompt of its own.
     scores: bool = False
     secrets: tuple[PreflightSecret, ...] = ()
+    git_hub: tuple[PreflightGitHub, ...] = ()
 
 
 class DataConfig(Wire):

@@ -22,6 +22,7 @@ from tunebench_api.contract import (
     JudgeConfig,
     PreflightBase,
     PreflightConfig,
+    PreflightGitHub,
     PreflightLlm,
     PreflightSecret,
     ServeConfig,
@@ -167,11 +168,18 @@ def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
         baseline=spec.baseline,
         prompts=spec.prompts,
         tools=spec.tools,
+        git_hub=tuple(
+            PreflightGitHub(field=f"spec.dataset.{name}.gitHub", source=source.git_hub)
+            for name, source in (("train", spec.dataset.train), ("eval", spec.dataset.eval))
+            if source.git_hub is not None
+        ),
         makers=tuple(PreflightLlm(field=field, llm=llm) for field, llm in spec.dataset.makers),
         scores=bool(spec.dataset.cleaning and spec.dataset.cleaning.quality),
         secrets=tuple(
             PreflightSecret(field=field, secret_ref=ref)
             for field, ref in spec.dataset.source_secrets
+            # The preflight of GitHub asks with its token.
+            if ".gitHub." not in field
         ),
     )
     return Node(names.stage_key(StageKind.PREFLIGHT), StageKind.PREFLIGHT, config)

@@ -12,11 +12,13 @@ import pytest
 from github_server import Fault, GitHubServer
 from github_world import FakeFile, FakePull, FakeRepository, make_moment, make_repository
 
+from tunebench_api.contract import PreflightConfig
 from tunebench_api.v1alpha1 import GitHubSource
 from tunebench_jobs.data.github import GitHubPulls, open_github
 from tunebench_jobs.data.github.client import ClientSettings, GitHubClient
 from tunebench_jobs.data.github.search import find_repositories, parse_results
 from tunebench_jobs.errors import InputError, RetryableError
+from tunebench_jobs.preflight import check_sources
 from tunebench_jobs.rows import PullRequest
 
 pytestmark = pytest.mark.jobs
@@ -470,3 +472,40 @@ def test_a_line_that_was_cut_off_is_asked_again(
 
     with pytest.raises(InputError, match=r"\.jsonl:1: broken line; delete it"):
         collect(server, tmp_path)
+
+
+def test_the_preflight_asks_with_the_token(server: GitHubServer) -> None:
+    """One free request says whether GitHub is there, is an API, and takes the token."""
+    secret = {"name": "github", "key": "SHOP_TOKEN"}
+
+    def check(address: str, token: str) -> None:
+        source = {"repositories": ["acme/shop"], "apiBase": address, "secretRef": secret}
+        config = make_config(gitHub=[{"field": "spec.dataset.eval.gitHub", "source": source}])
+        check_sources(config, {"github.SHOP_TOKEN": token})
+
+    server.tokens = {TOKEN}
+    check(server.url, TOKEN)
+    assert server.count("", counted=True) == 0
+    assert len(server.asked) == 1
+
+    with pytest.raises(InputError, match=r"`spec\.dataset\.eval\.gitHub\.secretRef`.*401"):
+        check(server.url, "expired")
+    with pytest.raises(InputError, match=r"`spec\.dataset\.eval\.gitHub\.secretRef`.*is set"):
+        check(server.url, "")
+    with pytest.raises(InputError, match=r"`spec\.dataset\.eval\.gitHub\.apiBase`.*HOST/api/v3"):
+        check(f"{server.url}/enterprise", TOKEN)
+    server.close()
+    with pytest.raises(RetryableError, match="no answer"):
+        check(server.url, TOKEN)
+
+
+def make_config(**changes: Any) -> PreflightConfig:
+    """Return a config of a preflight that asks no model."""
+    raw = {
+        "bases": [],
+        "judges": [],
+        "baseline": {"name": "stored", "completions": {"uri": "baseline.jsonl"}},
+        "prompts": {"builtin": "compact"},
+        "tools": ["Describe"],
+    }
+    return PreflightConfig.from_wire({**raw, **changes})

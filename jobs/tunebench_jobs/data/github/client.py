@@ -147,8 +147,11 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         """Return the client."""
         return self
 
-    async def learn_limits(self) -> None:
+    async def learn_limits(self) -> bool:
         """Ask what is left of the limits, which is free; whoever was here before has used some.
+
+        Returns:
+            Whether the server states limits; one of one's own may have none.
 
         Raises:
             InputError: The token is refused.
@@ -157,14 +160,14 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         try:
             answer = await self.get(f"/{_LIMITS}")
         except RefusedError:
-            # A server of one's own may have no limits, and says 404.
-            return
+            return False
         resources = answer.data.get("resources", {}) if isinstance(answer.data, dict) else {}
         for name in (_CORE, _SEARCH):
             stated = resources.get(name)
             if isinstance(stated, dict):
                 stated = {f"x-ratelimit-{key}": str(value) for key, value in stated.items()}
                 self._find_budget(name).learn(stated)
+        return True
 
     async def get(
         self,
