@@ -179,7 +179,7 @@ def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
             PreflightSecret(field=field, secret_ref=ref)
             for field, ref in spec.dataset.source_secrets
             # The preflight of GitHub asks with its token.
-            if ".gitHub." not in field
+            if not field.endswith(".gitHub")
         ),
     )
     return Node(names.stage_key(StageKind.PREFLIGHT), StageKind.PREFLIGHT, config)

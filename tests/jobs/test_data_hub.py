@@ -23,11 +23,15 @@ FILES = {"README.md": CARD, "data/train.jsonl": ROWS}
 PROGRAM = """
 import json, pathlib, sys
 from tunebench_api.v1alpha1 import Answers, TrainSource
+from tunebench_jobs.data.github import GitHubPlace
 from tunebench_jobs.data.sources import open_source
 from tunebench_jobs.errors import JobError
 source = TrainSource.from_wire(json.loads(sys.argv[1]))
 try:
-    opened = open_source(source, "train", answers=Answers.ROWS, clones=pathlib.Path("clones"))
+    clones, collections = pathlib.Path("clones"), GitHubPlace(pathlib.Path("github"))
+    opened = open_source(
+        source, "train", answers=Answers.ROWS, clones=clones, collections=collections
+    )
     print(json.dumps([[row.pr.id for row in opened.rows], opened.facts]))
 except JobError as error:
     print(json.dumps([type(error).__name__, str(error)]))

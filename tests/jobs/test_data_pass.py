@@ -20,6 +20,7 @@ from tunebench_api.contract import DataConfig, Progress, Report, Runtime, StageD
 from tunebench_jobs.data.bench import WORK_FOLDER
 from tunebench_jobs.data.build import Place, build_dataset
 from tunebench_jobs.data.finish import Form
+from tunebench_jobs.data.github import GitHubPlace
 from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.records import Task, load_jsonl
 
@@ -60,7 +61,8 @@ def build(
     told: list[Progress] = []
     folder = output.parent
     shelf = Shelf(folder / "replies")
-    place = Place(output, folder / "sources", PROMPTS, told.append, shelf, cpus)
+    collections = GitHubPlace(folder / "github")
+    place = Place(output, folder / "sources", PROMPTS, told.append, shelf, collections, cpus)
     built = build_dataset(config, place, form)
 
     assert sorted(path.name for path in output.iterdir()) == sorted(built.files)

@@ -23,9 +23,10 @@ from pyarrow import parquet
 
 from tunebench_api.v1alpha1 import Answers, TrainSource
 from tunebench_jobs.data import read_file
+from tunebench_jobs.data.github import GitHubPlace
 from tunebench_jobs.data.license_text import detect_license, is_license_name
 from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
-from tunebench_jobs.data.sources import load_source, open_source
+from tunebench_jobs.data.sources import open_source
 from tunebench_jobs.errors import InputError, RetryableError
 
 pytestmark = pytest.mark.jobs
@@ -34,7 +35,8 @@ pytestmark = pytest.mark.jobs
 def open_train(tmp_path: Path, source: dict[str, Any]) -> OpenedSource:
     """Open a training source."""
     train = TrainSource.from_wire(source)
-    return open_source(train, "train", answers=Answers.ROWS, clones=tmp_path / "clones")
+    clones, collections = tmp_path / "clones", GitHubPlace(tmp_path / "github")
+    return open_source(train, "train", answers=Answers.ROWS, clones=clones, collections=collections)
 
 
 def read(tmp_path: Path, source: dict[str, Any]) -> tuple[list[str], list[BrokenRow], Any]:
@@ -106,10 +108,7 @@ def test_hostile_rows_do_not_end_the_stream(tmp_path: Path) -> None:
     assert ids == ["1", "3"]
     assert [row.origin for row in broken] == [f"{path}:{number}" for number in (2, 3, 4, 5)]
     assert (facts["rows"], facts["broken"]) == (2, 4)
-    with pytest.raises(InputError, match=r"prs\.jsonl:2: broken row: must be JSON"):
-        load_source(
-            TrainSource(uri=str(path)), "train", answers=Answers.ROWS, clones=tmp_path / "clones"
-        )
+    assert f"{path}:2: broken row: must be JSON" in str(broken[0].build_error())
 
 
 def test_an_endless_line_takes_no_memory(tmp_path: Path) -> None:

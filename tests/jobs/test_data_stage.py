@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from github_server import GitHubServer
+from github_world import make_repository as make_github
 from make_pulls import ANSWERS, make_pull, make_row, save_rows
 from make_repository import MadeCommit, make_repository
 from pyarrow import parquet
@@ -292,3 +294,34 @@ def test_human_answers_are_for_describe_only(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"`spec\.tools` must be \[Describe\]"):
         run(tmp_path, make_config(dataset, "Describe", "Review"))
+
+
+def test_pull_requests_of_github_are_a_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are held out and rendered as those of files, and the manifest says what was dropped."""
+    monkeypatch.setenv("SHOP_TOKEN", "not-a-secret")
+    shop = make_github(7, "acme/shop", 12)
+    shop.pulls[0].files = []
+    server = GitHubServer(shop)
+    source = {
+        "repositories": ["acme/shop", "acme/absent"],
+        "apiBase": server.url,
+        "secretRef": {"name": "github", "key": "SHOP_TOKEN"},
+    }
+    dataset = {
+        "train": {"gitHub": source},
+        "eval": {"holdout": "Newest", "perTool": 3},
+        "answers": "Human",
+    }
+    outcome = run(tmp_path, make_config(dataset, "Describe"))
+    server.close()
+    facts = load_manifest(tmp_path)["sources"][0]
+
+    assert [task.pr for task in load_tasks(tmp_path)] == [
+        f"acme/shop#{number}" for number in (12, 11, 9)
+    ]
+    assert outcome.summary["train_prs"] == 6
+    assert facts["repositories_unavailable"] == {"acme/absent": "Gone"}
+    assert facts["pulls_dropped"] == {"NoChange": 1}
+    assert {each.token for each in server.asked} == {"not-a-secret"}

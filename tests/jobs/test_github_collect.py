@@ -14,7 +14,7 @@ from github_world import FakeFile, FakePull, FakeRepository, make_moment, make_r
 
 from tunebench_api.contract import PreflightConfig
 from tunebench_api.v1alpha1 import GitHubSource
-from tunebench_jobs.data.github import GitHubPulls, open_github
+from tunebench_jobs.data.github import GitHubPlace, GitHubPulls, open_github
 from tunebench_jobs.data.github.client import ClientSettings, GitHubClient
 from tunebench_jobs.data.github.search import find_repositories, parse_results
 from tunebench_jobs.errors import InputError, RetryableError
@@ -47,8 +47,9 @@ def collect(
     """Collect from the server, and read all rows."""
     named = {} if "search" in fields else {"repositories": ["acme/shop"]}
     source = GitHubSource.from_wire({"apiBase": server.url, **named, **fields})
+    place = GitHubPlace(folder)
     found = open_github(
-        source, field="spec.dataset.train.gitHub", folder=folder, token=TOKEN, settings=settings
+        source, field="spec.dataset.train.gitHub", token=TOKEN, place=place, settings=settings
     )
     rows = [row.pr for row in found.rows]
     return found, rows
@@ -189,9 +190,8 @@ def test_the_limit_is_never_exceeded(
     server.limits["core"], server.latency = (25, 2.0), 0.005
     said: list[str] = []
     source = GitHubSource.from_wire({"repositories": ["acme/shop"], "apiBase": server.url})
-    found = open_github(
-        source, field="f", folder=tmp_path, token=TOKEN, settings=FAST, report=said.append
-    )
+    place = GitHubPlace(tmp_path, report=said.append)
+    found = open_github(source, field="f", token=TOKEN, place=place, settings=FAST)
     rows = [row.pr.id for row in found.rows]
 
     assert rows == list_merged(shop)
@@ -210,7 +210,8 @@ def test_without_a_token_the_limit_is_kept_too(
         {"repositories": ["acme/shop"], "apiBase": server.url, "limit": 5}
     )
     for _ in range(2):
-        found = open_github(source, field="f", folder=tmp_path, token=None, settings=FAST)
+        place = GitHubPlace(tmp_path)
+        found = open_github(source, field="f", token=None, place=place, settings=FAST)
         rows = [row.pr.id for row in found.rows]
 
     assert rows == list_merged(shop)[:5]
@@ -296,7 +297,7 @@ def test_one_pull_request_that_github_fails_at_is_left_out(
     found, rows = collect(server, tmp_path, limit=5)
     assert "acme/shop#27" not in {row.id for row in rows}
     assert found.facts["pulls_dropped"] == {"Unanswered": 1}
-    assert [each.id for each in found.dropped] == ["acme/shop#27"]
+    assert [each["id"] for each in found.facts["dropped_pulls"]] == ["acme/shop#27"]
 
     _, rows = collect(server, tmp_path, limit=5)
 

@@ -15,6 +15,7 @@ from tunebench_jobs.data.bench import Bench, Report, open_bench
 from tunebench_jobs.data.choose import CANDIDATES_FILE
 from tunebench_jobs.data.finish import Form
 from tunebench_jobs.data.funnel import StepName
+from tunebench_jobs.data.github import GitHubPlace
 from tunebench_jobs.data.intake import take_in
 from tunebench_jobs.data.layout import DROPPED_FILE, EVAL, MANIFEST_FILE, TRAIN
 from tunebench_jobs.data.manifest import Prepared, build_manifest, build_summary, build_warnings
@@ -43,6 +44,8 @@ class Place:
     report: Report
     # For the replies of those who make answers, which all builds share.
     shelf: Shelf
+    # For what GitHub tells, likewise.
+    collections: GitHubPlace
     # Of the machine; absent: all that are there.
     cpus: int | None = None
 
@@ -100,7 +103,7 @@ def check_tools(config: DataConfig) -> None:
         raise InputError(msg, reason="UnsupportedTools")
 
 
-def open_sources(config: DataConfig, folder: Path) -> Iterator[OpenedSource]:
+def open_sources(config: DataConfig, place: Place) -> Iterator[OpenedSource]:
     """Open the source of each set, one after the other; with a holdout there is one."""
     dataset = config.dataset
     sources: dict[str, TrainSource | EvalSource] = {TRAIN: dataset.train, EVAL: dataset.eval}
@@ -109,7 +112,8 @@ def open_sources(config: DataConfig, folder: Path) -> Iterator[OpenedSource]:
             sources[name],
             name,
             answers=dataset.answers,
-            clones=folder / "git",
+            clones=place.sources / "git",
+            collections=place.collections,
             cleaning=dataset.cleaning,
         )
 
@@ -145,7 +149,7 @@ def _prepare(
     bench.teller.tell(0, "reading the sources")
     sources: list[OpenedSource] = []
     keys: dict[str, list[Key]] = {}
-    for source in open_sources(config, place.sources):
+    for source in open_sources(config, place):
         sources.append(source)
         keys[source.dataset] = take_in(config, source, bench)
     bench.teller.tell(40, "splitting")

@@ -15,6 +15,7 @@ from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_jobs.data.build import Built, Place, build_dataset
 from tunebench_jobs.data.finish import Form
 from tunebench_jobs.data.funnel import render_funnel
+from tunebench_jobs.data.github import ARCHIVE_FOLDER, GitHubPlace
 from tunebench_jobs.data.stage import SOURCES_FOLDER
 from tunebench_jobs.data.teacher.replies import REPLIES_FOLDER, Shelf
 from tunebench_jobs.errors import JobError
@@ -79,6 +80,7 @@ def _build(options: argparse.Namespace) -> Built:
         output=options.out,
         sources=options.store / SOURCES_FOLDER,
         shelf=Shelf(options.store / REPLIES_FOLDER),
+        collections=GitHubPlace(options.store / ARCHIVE_FOLDER),
         prompts_dir=options.prompts_dir,
         report=line.show,
     )

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import Any
 
-from tunebench_api.v1alpha1 import Answers, CleaningSpec, EvalSource, GitSource, TrainSource
+from tunebench_api.v1alpha1 import (
+    Answers,
+    CleaningSpec,
+    EvalSource,
+    GitHubSource,
+    GitSource,
+    TrainSource,
+)
 from tunebench_jobs.data.files_source import open_files
 from tunebench_jobs.data.git_list import open_listed
-from tunebench_jobs.data.git_pulls import DroppedCommit, build_rules
+from tunebench_jobs.data.git_pulls import build_rules
 from tunebench_jobs.data.git_source import GitOptions, open_history
+from tunebench_jobs.data.github import GitHubPlace, find_github_token, open_github
 from tunebench_jobs.data.hugging_face import open_hugging_face
 from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
 
-__all__ = ["BrokenRow", "LoadedSource", "OpenedSource", "Row", "load_source", "open_source"]
-
-
-@dataclass(frozen=True)
-class LoadedSource:
-    """The rows of one source; `facts` say what it was, `dropped` which commits gave no row."""
-
-    dataset: str
-    rows: Sequence[Row]
-    facts: dict[str, Any]
-    dropped: Sequence[DroppedCommit] = ()
+__all__ = ["BrokenRow", "OpenedSource", "Row", "open_source"]
 
 
 def open_source(  # noqa: PLR0913 - one call, each argument a part of how a source is read
@@ -34,6 +30,7 @@ def open_source(  # noqa: PLR0913 - one call, each argument a part of how a sour
     *,
     answers: Answers,
     clones: Path,
+    collections: GitHubPlace,
     cleaning: CleaningSpec | None = None,
     file_texts: bool = True,
 ) -> OpenedSource:
@@ -44,6 +41,7 @@ def open_source(  # noqa: PLR0913 - one call, each argument a part of how a sour
         dataset: `train` or `eval`.
         answers: Who writes the answers; people's own words must say something.
         clones: Folder for clones of git repositories.
+        collections: Where what GitHub tells is kept.
         cleaning: What a history leaves out as it is read, where that is not the usual.
         file_texts: Whether rows of a history have whole files beside the diffs.
 
@@ -56,6 +54,8 @@ def open_source(  # noqa: PLR0913 - one call, each argument a part of how a sour
         rules = build_rules(cleaning, human_answers=answers is Answers.HUMAN)
         options = GitOptions(source.git.limit, rules, file_texts, clones)
         return open_git(source.git, options, dataset=dataset, field=f"{field}.git")
+    if source.git_hub is not None:
+        return open_collection(source.git_hub, collections, dataset)
     if source.hugging_face is not None:
         place = f"{field}.huggingFace"
         return open_hugging_face(source.hugging_face, dataset=dataset, field=place)
@@ -75,19 +75,14 @@ def open_git(source: GitSource, options: GitOptions, *, dataset: str, field: str
     return OpenedSource(dataset, history.read(), history.facts, history.dropped)
 
 
-def load_source(
-    source: TrainSource | EvalSource, dataset: str, *, answers: Answers, clones: Path
-) -> LoadedSource:
-    """Read a source into memory, strictly: the first broken row ends it.
+def open_collection(source: GitHubSource, place: GitHubPlace, dataset: str) -> OpenedSource:
+    """Open what GitHub tells; what it told before is not asked for again.
 
     Raises:
-        InputError: It is absent, unreadable or broken.
-        RetryableError: A server does not answer.
+        InputError: The token is refused, or there is no repository that can be had.
+        RetryableError: GitHub is away; what came is kept.
     """
-    opened = open_source(source, dataset, answers=answers, clones=clones, file_texts=False)
-    rows = []
-    for row in opened.rows:
-        if isinstance(row, BrokenRow):
-            raise row.build_error()
-        rows.append(row)
-    return LoadedSource(dataset, rows, opened.facts, opened.dropped)
+    field = f"spec.dataset.{dataset}.gitHub"
+    token = find_github_token(source, field, os.environ)
+    found = open_github(source, field=field, token=token, place=place)
+    return OpenedSource(dataset, found.rows, found.facts)

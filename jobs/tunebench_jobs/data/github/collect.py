@@ -114,7 +114,7 @@ class Collector:
         self._field = field
         self._open_journal = open_journal
         self._report = report
-        self._reported = 0.0
+        self._reported = -_REPORT_SECONDS
         self._wanted = build_wanted(source, field)
         self._collection = Collection()
 
@@ -138,7 +138,7 @@ class Collector:
     async def _find_names(self, index: Index) -> Sequence[str]:
         if self._source.repositories is not None:
             return self._source.repositories
-        self._report("searching for repositories")
+        self._say("searching for repositories")
         limit = self._source.max_repositories
         fetch = partial(self._fetch, index, parse=parse_results)
         try:
@@ -161,7 +161,7 @@ class Collector:
                 return
             folder = self._folder / str(repository.id)
             with Archive(folder, self._open_journal) as archive:
-                self._report(f"{heading}: listing")
+                self._say(f"{heading}: listing")
                 await list_pulls(self._client, repository, archive, self._wanted)
                 numbers = tuple(
                     each.number for each in choose(archive.merged.values(), self._wanted)
@@ -213,11 +213,12 @@ class Collector:
                     continue
                 unanswered = 0
                 archive.add_details(details)
-                self._report_pull(f"{heading}: {len(archive.detailed)} pull requests")
+                self._say(f"{heading}: {len(archive.detailed)} pull requests")
 
         await _run_together(work, min(_WORKERS, len(missing)))
 
-    def _report_pull(self, text: str) -> None:
+    def _say(self, text: str) -> None:
+        """Report, but not for every pull request."""
         now = time.monotonic()
         if now - self._reported >= _REPORT_SECONDS:
             self._reported = now

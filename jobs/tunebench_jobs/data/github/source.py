@@ -6,8 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,22 @@ TOKEN_VARIABLE = "GITHUB_TOKEN"  # noqa: S105 - a name
 PUBLIC_API = "https://api.github.com"
 
 
-@dataclass
+@dataclass(frozen=True)
+class GitHubPlace:
+    """Where all that is fetched is kept, for this run and others, and who is told how far it is."""
+
+    folder: Path
+    open_journal: OpenJournal = open_local_journal
+    report: Report = logger.info
+
+
+@dataclass(frozen=True)
 class GitHubPulls:
-    """The pull requests of a source; all but `rows` is complete once they are read."""
+    """The pull requests of a source; `facts` are complete once all rows are read."""
 
     rows: Iterator[Row]
     facts: dict[str, Any]
     usage: Usage
-    dropped: list[DroppedPull] = dataclass_field(default_factory=list)
 
 
 def find_github_token(
@@ -64,14 +71,12 @@ def find_github_token(
     return _check_token(token, field)
 
 
-def open_github(  # noqa: PLR0913 - what, from where, to where
+def open_github(
     source: GitHubSource,
     *,
     field: str,
-    folder: Path,
     token: str | None,
-    open_journal: OpenJournal = open_local_journal,
-    report: Report = logger.info,
+    place: GitHubPlace,
     settings: ClientSettings | None = None,
 ) -> GitHubPulls:
     """Collect what a source names, and return its rows: by repository, the newest merged first.
@@ -79,58 +84,52 @@ def open_github(  # noqa: PLR0913 - what, from where, to where
     Args:
         source: What to collect.
         field: Its place in the run, for messages.
-        folder: Where all that is fetched is kept, for this run and others.
         token: Sent to the API, and shown to nobody.
-        open_journal: Opens the files in `folder`.
-        report: Told how far it is.
+        place: Where what comes is kept.
         settings: How hard to ask.
 
     Raises:
         InputError: The token is refused, or there is no repository that can be had.
         RetryableError: GitHub is away; what came is kept.
     """
-    archive = find_archive(folder, source.api_base)
-    collection, usage = asyncio.run(
-        _collect(source, field, archive, token, open_journal, report, settings)
-    )
-    dropped: list[DroppedPull] = []
-    facts = _build_facts(source, collection)
-    rows = _read_rows(source, collection, open_journal, facts, dropped)
-    return GitHubPulls(rows, facts, usage, dropped)
+    collection, usage = asyncio.run(_collect(source, field, token, place, settings))
+    facts: dict[str, Any] = {"api": source.api_base}
+    if source.search is not None:
+        facts |= {"search": source.search, "search_complete": not collection.is_incomplete}
+    facts |= {
+        "repositories": [each.repository.name for each in collection.collected],
+        "repositories_unavailable": dict(sorted(collection.unavailable.items())),
+        "pulls_seen": sum(len(each.numbers) for each in collection.collected),
+    }
+    rows = _read_rows(source, collection, place.open_journal, facts)
+    return GitHubPulls(rows, facts, usage)
 
 
-async def _collect(  # noqa: PLR0913, PLR0917 - as `open_github`
+async def _collect(
     source: GitHubSource,
     field: str,
-    folder: Path,
     token: str | None,
-    open_journal: OpenJournal,
-    report: Report,
+    place: GitHubPlace,
     settings: ClientSettings | None,
 ) -> tuple[Collection, Usage]:
+    folder = find_archive(place.folder, source.api_base)
     async with GitHubClient(
         source.api_base,
         token,
         field=field,
         settings=settings,
-        notice=report,
+        notice=place.report,
         pause_file=folder / ".paused",
     ) as client:
         collector = Collector(
-            source, client, folder, field=field, open_journal=open_journal, report=report
+            source,
+            client,
+            folder,
+            field=field,
+            open_journal=place.open_journal,
+            report=place.report,
         )
         return await collector.collect(), client.usage
-
-
-def _build_facts(source: GitHubSource, collection: Collection) -> dict[str, Any]:
-    facts: dict[str, Any] = {"api": source.api_base}
-    if source.search is not None:
-        facts |= {"search": source.search, "search_complete": not collection.is_incomplete}
-    return facts | {
-        "repositories": [each.repository.name for each in collection.collected],
-        "repositories_unavailable": dict(sorted(collection.unavailable.items())),
-        "pulls_seen": sum(len(each.numbers) for each in collection.collected),
-    }
 
 
 def _read_rows(
@@ -138,11 +137,11 @@ def _read_rows(
     collection: Collection,
     open_journal: OpenJournal,
     facts: dict[str, Any],
-    dropped: list[DroppedPull],
 ) -> Iterator[Row]:
     """Yield the rows out of the archives, and complete what is known of the source."""
     texts = source.file_contents is FileContents.FETCH
     kept = 0
+    dropped: list[DroppedPull] = []
     for collected in collection.collected:
         with Archive(collected.folder, open_journal) as archive:
             for number in collected.numbers:
@@ -154,7 +153,11 @@ def _read_rows(
                 kept += 1
                 yield Row(built, built.id)
     reasons = Counter(each.reason for each in dropped)
-    facts |= {"pulls_kept": kept, "pulls_dropped": dict(sorted(reasons.items()))}
+    facts |= {
+        "pulls_kept": kept,
+        "pulls_dropped": dict(sorted(reasons.items())),
+        "dropped_pulls": [asdict(each) for each in dropped],
+    }
 
 
 def _check_token(token: str, field: str) -> str | None:

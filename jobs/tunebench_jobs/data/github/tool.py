@@ -17,7 +17,12 @@ from typing import IO, Any
 from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_api.v1alpha1 import GitHubSource
 from tunebench_jobs.data.github.client import Usage
-from tunebench_jobs.data.github.source import ARCHIVE_FOLDER, find_github_token, open_github
+from tunebench_jobs.data.github.source import (
+    ARCHIVE_FOLDER,
+    GitHubPlace,
+    find_github_token,
+    open_github,
+)
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import disk_errors
 
@@ -80,9 +85,8 @@ def _write(options: argparse.Namespace, progress: _Progress) -> dict[str, Any]:
     found = open_github(
         source,
         field=options.field,
-        folder=options.store / ARCHIVE_FOLDER,
         token=find_github_token(source, options.field, os.environ),
-        report=progress.say,
+        place=GitHubPlace(options.store / ARCHIVE_FOLDER, report=progress.say),
     )
     with disk_errors(out.parent), _replacing(out) as file:
         for row in found.rows:
@@ -90,7 +94,6 @@ def _write(options: argparse.Namespace, progress: _Progress) -> dict[str, Any]:
     return {
         **found.facts,
         "out": str(out),
-        "dropped": [vars(each) for each in found.dropped],
         **_build_usage(found.usage),
     }
 
