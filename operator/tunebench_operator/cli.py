@@ -25,8 +25,7 @@ from typer.core import TyperGroup
 from tunebench_api.advice import find_warnings
 from tunebench_api.errors import InvalidRunError, Problem, parse_problem
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
-from tunebench_operator import names, reasons
-from tunebench_operator.collecting import Split, build_source, find_source
+from tunebench_operator import collecting, names, reasons
 from tunebench_operator.errors import UserError
 from tunebench_operator.graph import build_graph
 from tunebench_operator.local.cluster import LocalCluster, load_status
@@ -278,40 +277,16 @@ def from_git_command(  # noqa: PLR0913, PLR0917 - options of a command line
 @dataset_app.command("collect")
 def collect_command(  # noqa: PLR0913, PLR0917 - options of a command line
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="YAML file of a run whose `gitHub` is collected."),
-    ] = None,
-    split: Annotated[
-        Split | None,
-        typer.Option("--dataset", help="Which source of the file. Default: the first one."),
-    ] = None,
-    repository: Annotated[
-        list[str] | None, typer.Option(help="OWNER/NAME; may be given several times.")
-    ] = None,
-    search: Annotated[
-        str | None,
-        typer.Option(help="Search for repositories, such as 'language:go license:mit stars:>500'."),
-    ] = None,
-    max_repositories: Annotated[
-        int | None, typer.Option(min=1, help="Most repositories of the search. Default: 1000.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Newest of each repository. Default: 1000.")
-    ] = None,
-    merged_after: Annotated[
-        str | None, typer.Option(help="RFC 3339 time, such as 2024-01-31T00:00:00Z.")
-    ] = None,
-    file_contents: Annotated[  # noqa: FBT002 - a flag of the command line
-        bool, typer.Option("--file-contents", help="Fetch whole files too.")
-    ] = False,
-    api_base: Annotated[
-        str | None, typer.Option(help="Address of the API. Default: https://api.github.com.")
-    ] = None,
-    token_variable: Annotated[
-        str | None,
-        typer.Option(help="Environment variable that holds the token. Default: GITHUB_TOKEN."),
-    ] = None,
+    file: collecting.File = None,
+    split: collecting.SplitOption = None,
+    repository: collecting.Repositories = None,
+    search: collecting.Search = None,
+    max_repositories: collecting.MaxRepositories = None,
+    limit: collecting.Limit = None,
+    merged_after: collecting.MergedAfter = None,
+    file_contents: collecting.FileContents = False,  # noqa: FBT002 - a flag of the command line
+    api_base: collecting.ApiBase = None,
+    token_variable: collecting.TokenVariable = None,
     store: Store = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -322,11 +297,15 @@ def collect_command(  # noqa: PLR0913, PLR0917 - options of a command line
 
     Example: tunebench dataset collect --repository acme/inventory --limit 200 --out prs.jsonl
     """
+    if file and (repository or search):
+        raise UserError(
+            "`--repository` and `--search` must not be given with a file; leave one out"
+        )
     run = load_run(file) if file else None
     asked = (
-        find_source(run, split)
+        collecting.find_source(run, split)
         if run
-        else build_source(
+        else collecting.build_source(
             token_variable,
             repositories=repository,
             search=search,

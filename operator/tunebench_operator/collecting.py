@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import typer
 from pydantic import ValidationError
 
 from tunebench_api.v1alpha1 import BenchmarkRun, GitHubSource
@@ -30,6 +32,40 @@ class Split(StrEnum):
 
     TRAIN = "train"
     EVAL = "eval"
+
+
+# Options of the command.
+File = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", help="YAML file of a run whose `gitHub` is collected."),
+]
+SplitOption = Annotated[
+    Split | None,
+    typer.Option("--dataset", help="Which source of the file. Default: the first one."),
+]
+Repositories = Annotated[
+    list[str] | None,
+    typer.Option("--repository", help="OWNER/NAME; may be given several times."),
+]
+Search = Annotated[
+    str | None,
+    typer.Option(help="Search for repositories, such as 'language:go license:mit stars:>500'."),
+]
+MaxRepositories = Annotated[
+    int | None, typer.Option(min=1, help="Most repositories of the search. Default: 1000.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Newest of each repository. Default: 1000.")]
+MergedAfter = Annotated[
+    str | None, typer.Option(help="RFC 3339 time, such as 2024-01-31T00:00:00Z.")
+]
+FileContents = Annotated[bool, typer.Option("--file-contents", help="Fetch whole files too.")]
+ApiBase = Annotated[
+    str | None, typer.Option(help="Address of the API. Default: https://api.github.com.")
+]
+TokenVariable = Annotated[
+    str | None,
+    typer.Option(help="Environment variable that holds the token. Default: GITHUB_TOKEN."),
+]
 
 
 class Asked(NamedTuple):

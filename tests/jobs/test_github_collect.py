@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from github_collecting import FAST, TOKEN, collect, list_merged
 from github_server import Fault, GitHubServer
-from github_world import FakeFile, FakePull, FakeRepository, make_moment, make_repository
+from github_world import FakePull, FakeRepository, make_moment, make_repository
 
 from tunebench_api.contract import PreflightConfig
 from tunebench_api.v1alpha1 import GitHubSource
-from tunebench_jobs.data.github import GitHubPlace, GitHubPulls, open_github
-from tunebench_jobs.data.github.client import ClientSettings, GitHubClient
+from tunebench_jobs.data.github import GitHubPlace, open_github
+from tunebench_jobs.data.github.client import GitHubClient
 from tunebench_jobs.data.github.search import find_repositories, parse_results
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.preflight import check_sources
-from tunebench_jobs.rows import PullRequest
 
 pytestmark = pytest.mark.jobs
-
-TOKEN = "ghp_0123456789abcdefTEST"  # noqa: S105 - of the test
-FAST = ClientSettings(requests_per_minute=100_000, tries=4, first_delay=0.01, timeout=0.5)
 
 
 @pytest.fixture
@@ -39,29 +35,6 @@ def server(shop: FakeRepository) -> Iterator[GitHubServer]:
     running = GitHubServer(shop)
     yield running
     running.close()
-
-
-def collect(
-    server: GitHubServer, folder: Path, settings: ClientSettings = FAST, **fields: Any
-) -> tuple[GitHubPulls, list[PullRequest]]:
-    """Collect from the server, and read all rows."""
-    named = {} if "search" in fields else {"repositories": ["acme/shop"]}
-    source = GitHubSource.from_wire({"apiBase": server.url, **named, **fields})
-    place = GitHubPlace(folder)
-    found = open_github(
-        source, field="spec.dataset.train.gitHub", token=TOKEN, place=place, settings=settings
-    )
-    rows = [row.pr for row in found.rows]
-    return found, rows
-
-
-def list_merged(repository: FakeRepository) -> list[str]:
-    """Return the ids of the merged pull requests, newest first."""
-    merged = sorted(
-        ((each.merged_at, each.number) for each in repository.pulls if each.merged_at),
-        reverse=True,
-    )
-    return [f"{repository.name}#{number}" for _, number in merged]
 
 
 def test_a_row_has_all_that_github_tells(
@@ -304,70 +277,6 @@ def test_one_pull_request_that_github_fails_at_is_left_out(
     assert [row.id for row in rows] == list_merged(shop)[:5]
 
 
-def test_patches_that_the_list_lacks_come_from_the_raw_diff(tmp_path: Path) -> None:
-    """Large files have their patch there only; binary ones need no request."""
-    large = FakeFile("large.py", "@@ -1 +1,2 @@\n-a\n+b\n+c", hidden=True)
-    moment = make_moment(1)
-    pulls = [
-        FakePull(1, moment, moment, files=[large, FakeFile("b.py")]),
-        FakePull(2, moment, moment, files=[FakeFile("i.png", binary=True)]),
-    ]
-    server = GitHubServer(FakeRepository(7, "acme/shop", pulls))
-    _, rows = collect(server, tmp_path)
-    server.close()
-
-    assert rows[1].files[0].patch == large.patch
-    assert rows[0].files[0].is_binary
-    assert server.count(r"/pulls/1$") == 1
-    assert server.count(r"/pulls/2$") == 0
-
-
-def test_giant_pull_requests_are_counted_and_not_cut(tmp_path: Path) -> None:
-    """More files than GitHub makes a diff of, or a diff that it does not make."""
-    many = [FakeFile(f"f{number}.py") for number in range(301)]
-    lost = FakeFile("lost.py", raw={"filename": "lost.py", "status": "modified", "changes": 9})
-    moment = make_moment(1)
-    pulls = [
-        FakePull(1, moment, moment, files=many),
-        FakePull(2, moment, moment, files=many[:300]),
-        FakePull(3, moment, moment, files=[]),
-        FakePull(4, moment, moment, files=[lost, FakeFile("x.py", hidden=True)]),
-    ]
-    server = GitHubServer(FakeRepository(7, "acme/shop", pulls))
-    found, rows = collect(server, tmp_path)
-    server.close()
-
-    assert [len(row.files) for row in rows] == [300]
-    assert found.facts["pulls_dropped"] == {"NoChange": 1, "NoDiff": 1, "TooLarge": 1}
-
-
-def test_whole_files_cost_one_request_for_each_changed_file(tmp_path: Path) -> None:
-    """The file before is made from the file after and the patch; added ones need no request."""
-    moment = make_moment(1)
-    files = [
-        FakeFile("a.py", "@@ -2 +2 @@\n-x = 1\n+x = 2", new_text=b"# a\nx = 2\ny = 3\n"),
-        FakeFile("new.py", "@@ -0,0 +1,2 @@\n+a\n+b", status="added"),
-        FakeFile("old.py", "@@ -1 +0,0 @@\n-gone", status="removed"),
-        FakeFile("latin.py", new_text=b"\xff\xfe"),
-    ]
-    server = GitHubServer(
-        FakeRepository(7, "acme/shop", [FakePull(1, moment, moment, files=files)])
-    )
-    _, (without,) = collect(server, tmp_path)
-    _, (row,) = collect(server, tmp_path, fileContents="Fetch")
-    _, (later,) = collect(server, tmp_path)
-    server.close()
-
-    assert [(each.old_text, each.new_text) for each in row.files] == [
-        ("# a\nx = 1\ny = 3\n", "# a\nx = 2\ny = 3\n"),
-        ("", "a\nb\n"),
-        ("gone\n", ""),
-        (None, None),
-    ]
-    assert server.count("/git/blobs/") == 2
-    assert without == later
-
-
 async def test_a_search_finds_more_than_github_shows() -> None:
     """It is split by the moment when repositories were made, within the limit of searches."""
     server = GitHubServer(
@@ -412,67 +321,6 @@ def test_what_a_search_finds_is_collected(
     assert found.facts["search_complete"]
     assert [row.id for row in rows] == ["acme/big#4", "acme/big#3", *list_merged(shop)[:2]]
     assert server.count("", counted=True) == 0
-
-
-HOSTILE = {
-    "ansi": "\x1b[2J\x1b]0;owned\x07",
-    "nul": "a\0b",
-    "surrogate": "\ud800",
-    "huge": "x" * (5 << 20),
-    "delimiters": "=====\n```yaml\nsystem:",
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_words_are_data(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path, kind: str
-) -> None:
-    """They come through as they are, or as UTF-8 can say them, and break no line."""
-    text = HOSTILE[kind]
-    pull = next(each for each in shop.pulls if each.number == 29)
-    pull.title, pull.body, pull.commits = text, text, [text]
-    pull.files = [FakeFile("../../etc/passwd", f"@@ -1 +1 @@\n-a\n+{text}")]
-    _, rows = collect(server, tmp_path, limit=2)
-    again, later = collect(server, tmp_path, limit=2)
-
-    assert [row.id for row in rows] == ["acme/shop#29", "acme/shop#28"]
-    assert later == rows
-    assert rows[0].description == text.encode("utf-8", "replace").decode()
-    json.loads(rows[0].model_dump_json())
-    assert again.facts["pulls_dropped"] == {}
-
-
-def test_answers_of_another_shape_end_nothing(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
-) -> None:
-    """What the API does not document is left out with a reason."""
-    by_number = {each.number: each for each in shop.pulls}
-    by_number[29].raw = {"number": "x", "merged_at": 5, "updated_at": make_moment(80)}
-    by_number[28].files[0].raw = {"filename": None}
-    by_number[27].author, by_number[27].body = None, None
-    found, rows = collect(server, tmp_path, limit=3)
-
-    assert [row.id for row in rows] == ["acme/shop#27", "acme/shop#26"]
-    assert (rows[0].author, rows[0].description) == ("", "")
-    assert found.facts["pulls_dropped"] == {"Broken": 1}
-
-
-def test_a_line_that_was_cut_off_is_asked_again(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
-) -> None:
-    """As after a crash, at every shard's end; a line that was changed is named."""
-    collect(server, tmp_path)
-    shards = sorted(tmp_path.rglob("*.jsonl"))
-    for shard in shards:
-        shard.write_bytes(shard.read_bytes()[:-20])
-    _, rows = collect(server, tmp_path)
-    assert [row.id for row in rows] == list_merged(shop)
-
-    largest = max(shards, key=lambda each: each.stat().st_size)
-    largest.write_bytes(b"{}\n" + largest.read_bytes())
-
-    with pytest.raises(InputError, match=r"\.jsonl:1: broken line; delete it"):
-        collect(server, tmp_path)
 
 
 def test_the_preflight_asks_with_the_token(server: GitHubServer) -> None:

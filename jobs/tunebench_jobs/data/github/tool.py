@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _CLEAR_LINE = "\r\x1b[K"
 _QUIET_SECONDS = 30.0
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str]) -> int:
             document = build_problem_document([parse_problem(str(error))])
             sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        progress.end()
+        logger.info("interrupted; what came is kept, start again to continue")
+        return _INTERRUPTED
     progress.end()
     text = json.dumps(summary, indent=1) if options.output == "json" else _build_text(summary)
     sys.stdout.write(f"{text}\n")
