@@ -15,6 +15,7 @@ from tunebench_api.v1alpha1 import GitHubSource
 from tunebench_jobs.data.github import find_github_token
 from tunebench_jobs.data.github.archive import Merged
 from tunebench_jobs.data.github.build import DroppedPull, build_pull
+from tunebench_jobs.data.github.client import GitHubClient
 from tunebench_jobs.data.github.errors import Refusal
 from tunebench_jobs.data.github.listing import Wanted, choose, is_enough
 from tunebench_jobs.data.github.models import PullDetails, PullFile, PullHead, Repository
@@ -249,3 +250,11 @@ def test_a_token_that_cannot_be_a_header_is_not_shown() -> None:
         find_github_token(GitHubSource(repositories=("a/b",)), "f", {"GITHUB_TOKEN": "se\ncret"})
 
     assert "cret" not in str(caught.value).replace("secretRef", "")
+
+
+def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
+    """It would stand in messages and in the manifest."""
+    with pytest.raises(InputError, match=r"`f\.apiBase` must hold no password") as caught:
+        GitHubClient("https://me:hidden@ghe.example/api/v3", None, field="f")
+
+    assert "hidden" not in str(caught.value)

@@ -79,8 +79,8 @@ class Archive(Journaled):
         """Read what was kept; texts stay on the disk."""
         super().__init__(open_journal(folder, ""))
         self.merged: dict[int, Merged] = {}
-        self.pages: dict[str, PageMark] = {}
-        self.coverage: Coverage | None = None
+        self._pages: dict[str, PageMark] = {}
+        self._coverage: Coverage | None = None
         # Number: whether its whole files were asked for too.
         self.detailed: dict[int, bool] = {}
         self._heads: dict[int, Place] = {}
@@ -98,8 +98,18 @@ class Archive(Journaled):
 
     def add_coverage(self, coverage: Coverage) -> None:
         """Keep how far the list was read."""
-        if coverage != self.coverage:
+        if coverage != self._coverage:
             self._append("coverage", coverage)
+
+    def find_page(self, url: str) -> PageMark | None:
+        """Return a page, if all that it tells is here."""
+        page = self._pages.get(url)
+        return page if page and all(each in self.merged for each in page.numbers) else None
+
+    def find_coverage(self) -> Coverage | None:
+        """Return how far the list was read, if all that this gave is here."""
+        found = self._coverage
+        return found if found and found.merged <= len(self.merged) else None
 
     def add_details(self, details: PullDetails) -> None:
         """Keep the rest of a pull request."""
@@ -133,11 +143,11 @@ class Archive(Journaled):
                     if place:
                         self._details[number] = place
             case "page":
-                self.pages[payload["url"]] = PageMark.model_validate(payload)
+                self._pages[payload["url"]] = PageMark.model_validate(payload)
             case "coverage":
                 found = Coverage.model_validate(payload)
-                if self.coverage is None or _rank(found) >= _rank(self.coverage):
-                    self.coverage = found
+                if self._coverage is None or _rank(found) >= _rank(self._coverage):
+                    self._coverage = found
 
     def _take_head(self, payload: dict[str, Any], place: Place | None) -> None:
         number, updated_at = payload["number"], payload["updated_at"]

@@ -120,8 +120,14 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
             settings: How hard to ask.
             notice: Told of long waits.
             pause_file: Keeps until when GitHub wants no request.
+
+        Raises:
+            InputError: The address holds a password, which messages would show.
         """
         self.usage = Usage()
+        if "@" in urlsplit(api_base).netloc:
+            msg = f"`{name_field(field, 'apiBase')}` must hold no password; give it by `secretRef`"
+            raise InputError(msg, reason="InvalidAddress")
         self._base = api_base.rstrip("/")
         self._token = token
         self._field = field
@@ -327,7 +333,7 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
     def _check_origin(self, url: str) -> None:
         """Refuse to take the token to another server."""
         there, here = urlsplit(url), urlsplit(self._base)
-        if (there.scheme, there.netloc) != (here.scheme, here.netloc):
+        if (there.scheme, there.netloc.lower()) != (here.scheme, here.netloc.lower()):
             msg = f"{self._base} leads to another server, {self._clean(there.netloc)}"
             raise RefusedError(msg, Refusal.BROKEN)
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunebench_jobs.data.github.archive import Archive, Merged
-from tunebench_jobs.data.github.client import GitHubClient
+from tunebench_jobs.data.github.client import Answer, GitHubClient
 from tunebench_jobs.data.github.errors import Refusal, RefusedError
 from tunebench_jobs.data.github.models import Coverage, PageMark, PullHead, Repository
 
@@ -63,7 +63,7 @@ async def _read_list(
     client: GitHubClient, repository: Repository, archive: Archive, wanted: Wanted
 ) -> int:
     """Read the list from its front as far as needed, and return how many pages that took."""
-    known = archive.coverage
+    known = archive.find_coverage()
     query = f"state=closed&sort=updated&direction=desc&per_page={_PER_PAGE}"
     url: str | None = f"/repos/{repository.name}/pulls?{query}"
     pages, newest, oldest = 0, "", ""
@@ -77,31 +77,35 @@ async def _read_list(
         if is_enough(archive.merged.values(), oldest, wanted):
             break
         url = page.next_url
-    archive.add_coverage(Coverage(newest=newest, oldest=oldest))
+    merged = len(archive.merged)
+    archive.add_coverage(Coverage(newest=newest, oldest=oldest, merged=merged))
     return pages
 
 
 async def _fetch_page(client: GitHubClient, archive: Archive, url: str) -> PageMark:
-    known = archive.pages.get(url)
+    known = archive.find_page(url)
     answer = await client.get(url, etag=known.etag if known else None)
     if answer.not_modified and known:
         return known
     if not isinstance(answer.data, list):
         msg = f"{url} must be a list of pull requests"
         raise RefusedError(msg, Refusal.BROKEN)
-    page = _build_page(url, answer.etag, answer.next_url, answer.data)
-    archive.add_page(page, _parse_heads(answer.data))
+    heads = _parse_heads(answer.data)
+    page = _build_page(url, answer, [head.number for head in heads])
+    archive.add_page(page, heads)
     return page
 
 
-def _build_page(url: str, etag: str | None, next_url: str | None, items: Sequence[Any]) -> PageMark:
+def _build_page(url: str, answer: Answer, numbers: Sequence[int]) -> PageMark:
+    items = answer.data
     changed = [str(item.get("updated_at", "")) for item in items if isinstance(item, dict)]
     return PageMark(
         url=url,
-        etag=etag,
-        next_url=next_url if changed else None,
+        etag=answer.etag,
+        next_url=answer.next_url if changed else None,
         newest=max(changed, default=""),
         oldest=min(changed, default=""),
+        numbers=tuple(numbers),
     )
 
 

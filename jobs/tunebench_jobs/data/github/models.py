@@ -105,6 +105,8 @@ class PageMark(Kept):
     # Of all pull requests on the page, the unmerged ones too; empty on an empty page.
     newest: str = ""
     oldest: str = ""
+    # Its merged pull requests, which another machine may not have sent.
+    numbers: tuple[int, ...] = ()
 
 
 class Coverage(Kept):
@@ -113,3 +115,5 @@ class Coverage(Kept):
     newest: str
     # Empty: the list was read to its end.
     oldest: str
+    # Merged pull requests that were kept then.
+    merged: int = 0

@@ -92,6 +92,8 @@ def open_github(
         InputError: The token is refused, or there is no repository that can be had.
         RetryableError: GitHub is away; what came is kept.
     """
+    if token is None:
+        logger.warning("no token for %s: GitHub answers 60 requests an hour", source.api_base)
     collection, usage = asyncio.run(_collect(source, field, token, place, settings))
     facts: dict[str, Any] = {"api": source.api_base}
     if source.search is not None:
