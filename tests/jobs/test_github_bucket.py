@@ -14,7 +14,7 @@ from tunebench_api.contract import Runtime
 from tunebench_api.v1alpha1 import Answers, TrainSource
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.data.github import ARCHIVE_FOLDER
-from tunebench_jobs.data.sources import load_source
+from tunebench_jobs.data.sources import open_source
 from tunebench_jobs.data.stage import place_collections
 
 pytestmark = pytest.mark.jobs
@@ -41,16 +41,17 @@ def test_a_pod_on_another_machine_asks_for_what_is_new_only(
                 scratch=str(scratch),
             )
             context = StageContext(runtime)
-            loaded = load_source(
+            opened = open_source(
                 source,
                 "train",
                 answers=Answers.ROWS,
                 clones=scratch / "git",
                 collections=place_collections(context),
             )
+            rows = list(opened.rows)
             context.close()
             shutil.rmtree(scratch)
-            ids.append([row.pr.id for row in loaded.rows])
+            ids.append([row.pr.id for row in rows])
             counted.append(server.count("", counted=True))
         keys = bucket.list_keys(f"runs/{ARCHIVE_FOLDER}")
     server.close()
