@@ -17,6 +17,7 @@ TOOLS = {
     "dataset-curate": ("tunebench_jobs.curate.tool", "main"),
     "dataset-merge-decisions": ("tunebench_jobs.data.merge_tool", "main"),
     "dataset-build": ("tunebench_jobs.data.build_command", "main"),
+    "dataset-publish": ("tunebench_jobs.data.publish.command", "main"),
     "dataset-from-git": ("tunebench_jobs.data.from_git", "main"),
     "store": ("tunebench_jobs.storage.tool", "main"),
     "prompts-check": ("tunebench_jobs.prompts_check", "main"),

@@ -389,6 +389,38 @@ def dataset_build_command(
         _run_job_tool("dataset-build", arguments, build_environment(run.spec.storage))
 
 
+@dataset_app.command("publish")
+def publish_command(
+    folder: Annotated[Path, typer.Argument(help="What `tunebench dataset build` wrote.")],
+    # Text, because a path would lose a slash of an address.
+    to: Annotated[
+        str,
+        typer.Option("--to", help="hf://datasets/OWNER/NAME, s3://BUCKET/FOLDER, or a folder."),
+    ],
+    private: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--private/--public", help="Who may see a dataset of the hub.")
+    ] = True,
+    with_dropped: Annotated[  # noqa: FBT002 - likewise
+        bool,
+        typer.Option(
+            "--with-dropped",
+            help="Also what was left out and what might be asked: it may hold secrets.",
+        ),
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Bring a dataset with its card to the Hugging Face hub, a bucket or a folder.
+
+    Starting it again sends what has not arrived. HF_TOKEN must be able to write to the hub.
+
+    Example: tunebench dataset publish dataset --to hf://datasets/acme/prs
+    """
+    arguments = [str(folder), f"--to={to}", "-o", output.value]
+    flags = {"--no-private": not private, "--with-dropped": with_dropped}
+    arguments += [flag for flag, given in flags.items() if given]
+    _run_job_tool("dataset-publish", arguments)
+
+
 @prompts_app.command("check")
 def prompts_check_command(
     directory: Annotated[Path, typer.Argument(help="Folder of TOML files, PR-Agent's own too.")],

@@ -121,6 +121,12 @@ class Bucket:
                 temporary.unlink(missing_ok=True)
         return True
 
+    def read(self, key: str) -> Iterator[bytes]:
+        """Yield an object that is there, in pieces."""
+        with self.errors(), self.files.open_input_file(self._path(key)) as source:
+            while chunk := source.read(_CHUNK_BYTES):
+                yield chunk
+
     def upload(self, path: Path, key: str) -> None:
         """Send a file.
 

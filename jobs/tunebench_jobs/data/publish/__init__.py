@@ -1,0 +1,1 @@
+"""A finished dataset, brought to where others read it."""
