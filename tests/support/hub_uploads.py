@@ -72,7 +72,7 @@ class UploadHub:
             objects.append(offer)
         return {"transfer": "basic", "objects": objects}
 
-    def commit(self, body: bytes) -> dict[str, Any]:
+    def commit(self, body: bytes, address: str) -> dict[str, Any]:
         """Take a commit, all of it at once."""
         taken = dict(self.files)
         for line in body.splitlines():
@@ -84,7 +84,10 @@ class UploadHub:
                 taken[value["path"]] = self.stored[value["oid"]]
         self.files = taken
         self.commits += 1
-        return {"commitUrl": f"http://hub/datasets/{self.dataset}/commit", "commitOid": self.sha}
+        return {
+            "commitUrl": f"{address}/datasets/{self.dataset}/commit/{self.sha}",
+            "commitOid": self.sha,
+        }
 
 
 @contextmanager
@@ -128,6 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         hub, body, path = self.served, self._read(), self.path.partition("?")[0]
+        address = f"http://{self.headers['Host']}"
         api = f"/api/datasets/{hub.dataset}"
         if self.headers.get("Authorization") != f"Bearer {hub.token}":
             self._send(401, {}, {"X-Error-Message": "Invalid username or password."})
@@ -135,16 +139,15 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             assert f"{asked['organization']}/{asked['name']}" == hub.dataset
             hub.private = asked.get("private", asked.get("visibility") == "private")
-            self._send(200, {"url": f"http://hub/datasets/{hub.dataset}"})
+            self._send(200, {"url": f"{address}/datasets/{hub.dataset}"})
         elif path == "/api/validate-yaml":
             self._send(200, {"errors": [], "warnings": []})
         elif path == f"{api}/preupload/main":
             self._send(200, hub.choose_modes(json.loads(body)))
         elif path == f"/datasets/{hub.dataset}.git/info/lfs/objects/batch":
-            address = f"http://{self.headers['Host']}"
             self._send(200, hub.offer_uploads(json.loads(body), address))
         elif path == f"{api}/commit/main":
-            self._send(200, hub.commit(body))
+            self._send(200, hub.commit(body, address))
         else:
             self._send(404, {}, {"X-Error-Code": "RepoNotFound"})
 

@@ -12,26 +12,9 @@ from make_pulls import make_row
 from pyarrow import parquet
 
 from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.data.contents import build_row_schema
 from tunebench_jobs.files import build_file_digest
 
-_TEXT = pa.string()
-_BY_TOOL = pa.struct([(str(tool), _TEXT) for tool in Tool])
-_FILE = ("path", "status", "previous_path", "patch", "old_text", "new_text")
-_ENDS = ("author", "url", "commit", "fork_of")
-SCHEMA = pa.schema(
-    [
-        *((name, _TEXT) for name in ("id", "repository", "title", "description", "branch")),
-        *((name, _TEXT) for name in ("language", "merged_at", "license", *_ENDS)),
-        ("languages", pa.list_(pa.struct([("name", _TEXT), ("bytes", pa.int64())]))),
-        ("commits", pa.list_(_TEXT)),
-        (
-            "files",
-            pa.list_(pa.struct([*((each, _TEXT) for each in _FILE), ("is_binary", pa.bool_())])),
-        ),
-        ("answers", _BY_TOOL),
-        ("answered_by", _BY_TOOL),
-    ]
-)
 SECRET_ROW = "a row with a password"  # noqa: S105 - none
 
 
@@ -63,7 +46,7 @@ def make_dataset(
         "eval.parquet": [make_finished_row(n) for n in (10, 11)] if test is None else test,
     }
     for name, listed in rows.items():
-        parquet.write_table(pa.Table.from_pylist(listed, SCHEMA), folder / name)
+        parquet.write_table(pa.Table.from_pylist(listed, build_row_schema()), folder / name)
     parquet.write_table(pa.table({"data": [SECRET_ROW]}), folder / "dropped.parquet")
     (folder / "candidates.jsonl").write_text(json.dumps({"id": SECRET_ROW}) + "\n")
     names = (*rows, "candidates.jsonl", "dropped.parquet")

@@ -12,6 +12,7 @@ from tunebench_api.contract import DataConfig, Progress
 from tunebench_api.v1alpha1 import Answers, EvalSource, Tool, TrainSource
 from tunebench_jobs.data.answering import Answering
 from tunebench_jobs.data.bench import Bench, Report, open_bench
+from tunebench_jobs.data.card import CARD_FILES, write_card
 from tunebench_jobs.data.choose import CANDIDATES_FILE
 from tunebench_jobs.data.finish import Form
 from tunebench_jobs.data.funnel import StepName
@@ -75,6 +76,7 @@ def build_dataset(config: DataConfig, place: Place, form: Form) -> Built:
     names = (*list_files(form).values(), CANDIDATES_FILE, DROPPED_FILE)
     files = {name: build_file_digest(place.output / name) for name in names}
     save_text(place.output / MANIFEST_FILE, build_manifest(config, prompts, prepared, files))
+    card = _write_card(place.output, form)
     warnings = build_warnings(config.dataset, prepared)
     train, evaluation = (prepared.made[name] for name in (TRAIN, EVAL))
     counts = {
@@ -82,7 +84,7 @@ def build_dataset(config: DataConfig, place: Place, form: Form) -> Built:
         Form.ROWS: f"{train.prs} pull requests to train on, {evaluation.prs} to ask about",
     }
     return Built(
-        files=(*names, MANIFEST_FILE),
+        files=(*names, MANIFEST_FILE, *card),
         message="; ".join([counts[form], *warnings]),
         summary=build_summary(prompts, prepared, warnings),
     )
@@ -140,6 +142,14 @@ def check_filled(prepared: Prepared) -> None:
             "`spec.dataset.eval.perTool` if the holdout took them all"
         )
         raise InputError(msg, reason="EmptyDataset")
+
+
+def _write_card(folder: Path, form: Form) -> tuple[str, ...]:
+    """Write the card of what people read, and return its files."""
+    if form is Form.PROMPTS:
+        return ()
+    write_card(folder)
+    return CARD_FILES
 
 
 def _prepare(

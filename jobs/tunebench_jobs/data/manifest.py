@@ -49,6 +49,7 @@ def build_manifest(
         "answers": config.dataset.answers,
         "tools": list(config.tools),
         "seed": config.seed,
+        "dataset": config.dataset.to_identity(),
         "prompts": {
             "name": prompts.prompt_set.name,
             "sha256": prompts.prompt_set.sha256,

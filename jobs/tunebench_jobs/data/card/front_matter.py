@@ -28,7 +28,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 _OPERATORS = frozenset({"and", "or"})
 _VARIANT = re.compile(r"(-only|-or-later|\+)$")
 # Rows from which on the hub's next word applies.
-_SIZES = ((0, "n<1K"), (1_000, "1K<n<10K"), (10_000, "10K<n<100K"), (100_000, "100K<n<1M"))
+_SIZES = (
+    (0, "n<1K"),
+    (1_000, "1K<n<10K"),
+    (10_000, "10K<n<100K"),
+    (100_000, "100K<n<1M"),
+    (1_000_000, "1M<n<10M"),
+)
 
 
 def build_front_matter(rows: int, licenses: Iterable[str]) -> str:

@@ -50,8 +50,8 @@ def send_to_hub(bundle: Bundle, name: str, tell: Callable[[str], None], *, priva
             commit_message=f"Dataset {bundle.manifest.sha256[:12]}",
             repo_type=_KIND,
         )
-    # The library wraps what goes wrong in a transfer in RuntimeError.
-    except (HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError) as error:
+    # The library's words for a transfer that failed, and for an answer that it does not understand.
+    except (HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
         raise _build_error(name, error) from error
     return str(commit.oid)
 

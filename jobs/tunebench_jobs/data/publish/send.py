@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tunebench_jobs.data.layout import MANIFEST_FILE
 from tunebench_jobs.data.publish.bundle import Bundle, BundleFile
-from tunebench_jobs.errors import InputError
+from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import build_file_digest, disk_errors, save_bytes
-from tunebench_jobs.storage.bucket import Bucket
+from tunebench_jobs.storage.bucket import DAMAGED_REASON, Bucket
 
 Tell = Callable[[str], None]
 
@@ -77,8 +77,13 @@ def _is_sent(bucket: Bucket, file: BundleFile) -> bool:
     if facts is None or facts.size != file.size:
         return False
     digest = hashlib.sha256()
-    for chunk in bucket.read(file.name):
-        digest.update(chunk)
+    try:
+        for chunk in bucket.read(file.name):
+            digest.update(chunk)
+    except JobError as error:
+        if error.reason == DAMAGED_REASON:
+            return False
+        raise
     return digest.hexdigest() == file.sha256
 
 
