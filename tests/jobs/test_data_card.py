@@ -59,7 +59,7 @@ def test_a_card_counts_what_the_files_hold(tmp_path: Path) -> None:
     assert "| Describe | openai/gpt-4o-2024-11-20 | 2 | 2 |" in text
     assert "13 training pull requests were compared with 2" in text
     assert "Family of the model that wrote them: openai." in text
-    assert "/home/ada" not in text
+    assert "/data/ada" not in text
 
 
 def test_a_card_shows_hostile_names_as_they_are(tmp_path: Path) -> None:

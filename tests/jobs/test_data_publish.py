@@ -109,7 +109,7 @@ def test_nothing_kept_aside_is_published_unasked(dataset: Path, tmp_path: Path) 
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
 
     assert SECRET_ROW.encode() not in everything
-    for private in (b"/home/ada", b"secret-project", b"user:pass", b"token=abc", b"llm-keys"):
+    for private in (b"/data/ada", b"secret-project", b"user:pass", b"token=abc", b"llm-keys"):
         assert private not in everything
     assert b"internal.example" not in everything
     assert list(manifest["files"]) == ["train.parquet", "eval.parquet"]

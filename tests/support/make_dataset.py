@@ -65,7 +65,7 @@ def make_manifest() -> dict[str, Any]:
         "tools": [str(tool) for tool in Tool],
         "seed": 7,
         "dataset": {
-            "train": {"uri": "/home/ada/secret-project/prs.jsonl", "limit": 100},
+            "train": {"uri": "/data/ada/secret-project/prs.jsonl", "limit": 100},
             "eval": {"holdout": "Newest", "perTool": 2},
             "answers": "Teacher",
             "licenses": "Permissive",
@@ -79,7 +79,7 @@ def make_manifest() -> dict[str, Any]:
         },
         "prompts": {"name": "compact", "sha256": "1" * 64},
         "sources": [
-            {"set": "train", "uri": "/home/ada/secret-project/prs.jsonl", "sha256": "2" * 64},
+            {"set": "train", "uri": "/data/ada/secret-project/prs.jsonl", "sha256": "2" * 64},
             {"set": "train", "repository": server, "commit": "3" * 40},
         ],
         "steps": [

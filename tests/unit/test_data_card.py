@@ -110,7 +110,7 @@ def test_a_spec_cannot_leave_its_block() -> None:
 def test_nothing_of_a_machine_is_told() -> None:
     """Paths become names; passwords, queries, servers and keys are gone; all else stays."""
     raw = {
-        "uri": "/home/ada/prs.jsonl",
+        "uri": "/data/ada/prs.jsonl",
         "git": [{"repository": "https://ada:secret@git.example/a/b.git?x=1#y", "ref": "main"}],
         "ssh": "ssh://ada@git.example/a/b",
         "teacher": {"apiBase": "http://internal", "secretRef": {"name": "k"}, "model": "m"},
