@@ -16,6 +16,7 @@ from tunebench_api.contract import DataConfig
 from tunebench_jobs.data.build import Place, build_dataset
 from tunebench_jobs.data.card import CARD_FILES, write_card
 from tunebench_jobs.data.finish import Form
+from tunebench_jobs.data.github import GitHubPlace
 from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.errors import InputError
 
@@ -129,7 +130,9 @@ def test_building_a_dataset_writes_its_card(tmp_path: Path) -> None:
     config = DataConfig.from_wire({**raw, "prompts": {"builtin": "compact"}, "seed": 1})
     (tmp_path / "out").mkdir()
     shelf = Shelf(tmp_path / "replies")
-    place = Place(tmp_path / "out", tmp_path / "sources", PROMPTS, lambda _: None, shelf, 1)
+    github = GitHubPlace(tmp_path / "github")
+    sources = tmp_path / "sources"
+    place = Place(tmp_path / "out", sources, PROMPTS, lambda _: None, shelf, github, cpus=1)
     built = build_dataset(config, place, Form.ROWS)
     spec = load_card(tmp_path / "out").split("```yaml\n")[1].split("```")[0]
 

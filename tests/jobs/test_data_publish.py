@@ -16,6 +16,7 @@ from make_dataset import SECRET_ROW, make_dataset, make_finished_row
 from make_pulls import ANSWERS
 
 from tunebench_api.v1alpha1 import Answers, TrainSource
+from tunebench_jobs.data.github import GitHubPlace
 from tunebench_jobs.data.opened import Row
 from tunebench_jobs.data.publish.command import main
 from tunebench_jobs.data.sources import open_source
@@ -97,7 +98,8 @@ def test_a_run_reads_a_published_file(dataset: Path, tmp_path: Path) -> None:
 def load_pulls(path: Path) -> list[str]:
     """Return the ids of a file, as a run reads it."""
     source = TrainSource.from_wire({"uri": str(path)})
-    opened = open_source(source, "train", answers=Answers.ROWS, clones=path.parent / "clones")
+    clones, github = path.parent / "clones", GitHubPlace(path.parent / "github")
+    opened = open_source(source, "train", answers=Answers.ROWS, clones=clones, collections=github)
     return [row.pr.id for row in opened.rows if isinstance(row, Row)]
 
 
