@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tunebench_jobs.data.parallel import map_batches
+from tunebench_jobs.data.parallel import Workers
 from tunebench_jobs.errors import InputError
 
 
@@ -20,6 +21,12 @@ def prepare() -> Callable[[Sequence[int]], tuple[int, int]]:
         return sum(batch), os.getpid()
 
     return work
+
+
+def prepare_count() -> Callable[[Sequence[int]], int]:
+    """Return work that counts the batches of its process."""
+    numbers = itertools.count(1)
+    return lambda _batch: next(numbers)
 
 
 def prepare_refusal() -> Callable[[Sequence[int]], int]:
@@ -56,4 +63,5 @@ def prepare_sleep() -> Callable[[Sequence[int]], int]:
 
 
 if __name__ == "__main__":
-    list(map_batches(prepare_sleep, ([number] for number in range(8)), workers=2))
+    with Workers(2) as workers:
+        list(workers.map_batches(prepare_sleep, ([number] for number in range(8))))

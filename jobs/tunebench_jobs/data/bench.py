@@ -14,6 +14,7 @@ from tunebench_api.contract import Progress
 from tunebench_jobs.data.dropped import DroppedFile
 from tunebench_jobs.data.drops import DroppedRow, Finding
 from tunebench_jobs.data.funnel import Funnel, Step
+from tunebench_jobs.data.parallel import Workers
 from tunebench_jobs.data.parcels import Key, Parcel
 from tunebench_jobs.data.similar import Signature
 from tunebench_jobs.data.spool import Spool
@@ -56,7 +57,7 @@ class Bench:
     signatures: Spool
     dropped: DroppedFile
     funnel: Funnel
-    workers: int
+    workers: Workers
     teller: Teller
 
     def drop(self, step: Step, key: Key, finding: Finding) -> None:
@@ -87,8 +88,9 @@ def open_bench(output: Path, *, workers: int, report: Report) -> Iterator[Bench]
                 Spool(work / "rows") as spool,
                 Spool(work / "signatures") as signatures,
                 DroppedFile(output, work) as dropped,
+                Workers(workers) as started,
             ):
                 teller = Teller(report)
-                yield Bench(output, work, spool, signatures, dropped, Funnel(), workers, teller)
+                yield Bench(output, work, spool, signatures, dropped, Funnel(), started, teller)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -14,7 +14,7 @@ from tunebench_jobs.data.copies import build_copy_finding, open_copies
 from tunebench_jobs.data.drops import DroppedRow, Finding, RowDrop
 from tunebench_jobs.data.funnel import Step, StepName
 from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
-from tunebench_jobs.data.parallel import batch_rows, map_batches
+from tunebench_jobs.data.parallel import batch_rows
 from tunebench_jobs.data.parcels import Key, Parcel
 from tunebench_jobs.data.sift import Sifted, build_sifter
 from tunebench_jobs.data.similar import Signature
@@ -52,7 +52,7 @@ class _Intake:
     def run(self, source: OpenedSource) -> list[Key]:
         batches = batch_rows(self._pack(source.rows))
         prepare = partial(build_sifter, self._spec)
-        for batch, sifted in map_batches(prepare, batches, workers=self._bench.workers):
+        for batch, sifted in self._bench.workers.map_batches(prepare, batches):
             for parcel, found in zip(batch, sifted, strict=True):
                 self._take(parcel, found)
             self._bench.teller.count(

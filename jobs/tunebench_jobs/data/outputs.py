@@ -19,7 +19,7 @@ from tunebench_jobs.data.drops import DroppedRow, RowDrop
 from tunebench_jobs.data.finish import Finished, Form, SetBatch, build_finisher
 from tunebench_jobs.data.funnel import Funnel, Step, StepName
 from tunebench_jobs.data.layout import EVAL, EVAL_FILE, EVAL_ROWS_FILE, TRAIN, TRAIN_FILE
-from tunebench_jobs.data.parallel import batch_rows, map_batches
+from tunebench_jobs.data.parallel import batch_rows
 from tunebench_jobs.data.parcels import Parcel, dump_pull
 from tunebench_jobs.data.parquet import ParquetFile, place_file
 from tunebench_jobs.data.render import Renderer
@@ -124,7 +124,7 @@ def _finish(
 ) -> Iterator[tuple[SetBatch, Finished]]:
     total = max(1, len(sets.evaluation) + len(sets.train))
     done = 0
-    for batch, finished in map_batches(prepare, _batch(sets, bench, answer), workers=bench.workers):
+    for batch, finished in bench.workers.map_batches(prepare, _batch(sets, bench, answer)):
         yield batch, finished
         done += len(batch)
         percent = _FROM_PERCENT + (_TO_PERCENT - _FROM_PERCENT) * done // total

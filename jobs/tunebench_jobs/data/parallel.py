@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 from tunebench_jobs.errors import RetryableError
 
@@ -61,70 +63,94 @@ def batch_rows(rows: Iterable[WeighedT]) -> Iterator[list[WeighedT]]:
         yield batch
 
 
-def map_batches(
-    prepare: Prepare[BatchT, ResultT], batches: Iterable[BatchT], *, workers: int
-) -> Iterator[tuple[BatchT, ResultT]]:
-    """Yield each batch with its result, in order, however many processes there are.
+class Workers:
+    """Processes that are started when there is work for several, and serve until the block ends."""
 
-    Raises:
-        RetryableError: A process was killed, such as for want of memory.
-    """
-    stream = iter(batches)
-    first = list(itertools.islice(stream, _ALONE_BATCHES + 1))
-    if workers == 1 or len(first) <= _ALONE_BATCHES:
-        work = prepare()
-        for batch in itertools.chain(first, stream):
-            yield batch, work(batch)
-        return
-    pool = ProcessPoolExecutor(
-        workers,
-        # Never fork: libraries have threads by now.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start,
-        initargs=(prepare,),
-    )
-    try:
-        yield from _map_in(pool, itertools.chain(first, stream), workers * _IN_FLIGHT)
-    except BrokenProcessPool as error:
-        msg = "a process that prepares data was killed; give it more memory and start again"
-        raise RetryableError(msg, reason="WorkerKilled") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    def __init__(self, count: int) -> None:
+        """Use up to `count` processes; with one, this process does all."""
+        self._count = count
+        self._pool: ProcessPoolExecutor | None = None
+        # What a process prepares once it keeps by a number.
+        self._prepared = itertools.count()
 
+    def __enter__(self) -> Self:
+        """Return what gives work."""
+        return self
 
-def _map_in(
-    pool: ProcessPoolExecutor, batches: Iterable[BatchT], in_flight: int
-) -> Iterator[tuple[BatchT, Any]]:
-    waiting: deque[tuple[BatchT, Future[Any]]] = deque()
-    for batch in batches:
-        waiting.append((batch, pool.submit(_run, batch)))
-        if len(waiting) >= in_flight:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the processes; what they still had to do is of no use."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def map_batches(
+        self, prepare: Prepare[BatchT, ResultT], batches: Iterable[BatchT]
+    ) -> Iterator[tuple[BatchT, ResultT]]:
+        """Yield each batch with its result, in order, however many processes there are.
+
+        Raises:
+            RetryableError: A process was killed, such as for want of memory.
+        """
+        stream = iter(batches)
+        first = list(itertools.islice(stream, _ALONE_BATCHES + 1))
+        rest = itertools.chain(first, stream)
+        if self._count == 1 or len(first) <= _ALONE_BATCHES:
+            work = prepare()
+            yield from ((batch, work(batch)) for batch in rest)
+            return
+        task = partial(_run, next(self._prepared), prepare)
+        try:
+            yield from self._map_in_pool(task, rest)
+        except BrokenProcessPool as error:
+            msg = "a process that prepares data was killed; give it more memory and start again"
+            raise RetryableError(msg, reason="WorkerKilled") from error
+
+    def _map_in_pool(
+        self, task: Callable[[BatchT], ResultT], batches: Iterable[BatchT]
+    ) -> Iterator[tuple[BatchT, ResultT]]:
+        pool = self._open_pool()
+        waiting: deque[tuple[BatchT, Future[ResultT]]] = deque()
+        for batch in batches:
+            waiting.append((batch, pool.submit(task, batch)))
+            if len(waiting) >= self._count * _IN_FLIGHT:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
             done, future = waiting.popleft()
             yield done, future.result()
-    while waiting:
-        done, future = waiting.popleft()
-        yield done, future.result()
+
+    def _open_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._count,
+                # Never fork: libraries have threads by now.
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start,
+            )
+        return self._pool
 
 
-class _Worker:
-    """What one process works with."""
-
-    prepare: Prepare[Any, Any]
-    work: Callable[[Any], Any] | None = None
+# What this process has prepared, if it is one of those.
+_works: dict[int, Callable[[Any], Any]] = {}
 
 
-def _start(prepare: Prepare[Any, Any]) -> None:
-    _Worker.prepare = staticmethod(prepare)
+def _start() -> None:
     # Ctrl-C reaches all processes of a terminal; the first one decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _run(batch: Any) -> Any:
-    # Not at the start, where an error would only break the pool.
-    if _Worker.work is None:
-        _Worker.work = staticmethod(_Worker.prepare())
-    return _Worker.work(batch)
+def _run(number: int, prepare: Prepare[BatchT, ResultT], batch: BatchT) -> ResultT:
+    if number not in _works:
+        # One at a time: what was there before is not asked for again.
+        _works.clear()
+        _works[number] = prepare()
+    result: ResultT = _works[number](batch)
+    return result
 
 
 def _end_with_parent() -> None:
