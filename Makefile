@@ -188,6 +188,10 @@ COMPILE_PART = $(COMPILE) --constraints requirements/all.txt
 scale: install tools  ## Measure the operator with 1,000 runs (ARGS="--runs 10000" for more).
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/operator_scale.py $(ARGS)
 
+.PHONY: data-pass
+data-pass: install  ## Measure how fast a dataset is made (ARGS=--full for 100,000 rows).
+	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/data_pass.py $(ARGS)
+
 .PHONY: goldens
 goldens: install  ## Write the golden outputs anew from their inputs.
 	PYTHONPATH=tests/support $(BIN)/python tests/support/make_goldens.py
