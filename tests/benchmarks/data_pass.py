@@ -37,6 +37,7 @@ from tunebench_jobs.data.drops import Finding
 from tunebench_jobs.data.finish import Form
 from tunebench_jobs.data.funnel import render_funnel
 from tunebench_jobs.data.render import Renderer
+from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.rows import PullRequest
 
@@ -147,7 +148,15 @@ def describe(size: int, figures: dict[str, Any]) -> str:
 def run_ours(file: Path) -> dict[str, Any]:
     """Carry out the pass."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), Path(folder) / "sources", PROMPTS, _ignore, WORKERS)
+        root = Path(folder)
+        place = Place(
+            output=root,
+            sources=root / "sources",
+            prompts_dir=PROMPTS,
+            report=_ignore,
+            shelf=Shelf(root / "replies"),
+            cpus=WORKERS,
+        )
         started = time.perf_counter()
         built = build_dataset(build_config(file), place, Form.PROMPTS)
         seconds = time.perf_counter() - started
