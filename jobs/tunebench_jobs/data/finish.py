@@ -51,6 +51,8 @@ class AnswerDrop:
     tool: Tool
     finding: Finding
     answer: str | None
+    # Whether it is the prompt that was refused, not the answer.
+    of_prompt: bool
 
 
 @dataclass
@@ -65,6 +67,8 @@ class Finished:
     # Examples or tasks by tool, and those of them that have an answer.
     made: Counter[Tool] = field(default_factory=Counter)
     answered: Counter[Tool] = field(default_factory=Counter)
+    # Prompts that were made, whatever was found in them.
+    rendered: int = 0
     # Where people's words come from.
     human: Counter[str] = field(default_factory=Counter)
 
@@ -151,6 +155,7 @@ class Finisher:
 
 
 def _count(solved: Solved, finished: Finished) -> None:
+    finished.rendered += solved.messages is not None
     if solved.is_kept:
         finished.made[solved.tool] += 1
         finished.answered[solved.tool] += solved.finding is None
@@ -160,4 +165,5 @@ def _count(solved: Solved, finished: Finished) -> None:
 
 def _build_drop(place: int, solved: Solved, finding: Finding) -> AnswerDrop:
     text = solved.answer.text if solved.answer else None
-    return AnswerDrop(place, solved.pr.id, solved.tool, finding, text)
+    of_prompt = solved.messages is not None and not solved.is_kept
+    return AnswerDrop(place, solved.pr.id, solved.tool, finding, text, of_prompt)

@@ -23,6 +23,10 @@ class StepName(StrEnum):
     LENGTH = "length"
 
 
+# Answers to what is asked, where the data has them.
+REFERENCES = "references"
+
+
 @dataclass
 class Step:
     """The counts of one step for one set; `unit` is what is counted."""
@@ -75,7 +79,8 @@ class Funnel:
         """Return how often each reason occurs, in one set or in both."""
         total: Counter[str] = Counter()
         for step in self._steps.values():
-            if dataset in {None, step.dataset}:
+            # A question without a reference is asked all the same.
+            if dataset in {None, step.dataset} and step.unit != REFERENCES:
                 total += step.dropped
         return dict(sorted(total.items()))
 

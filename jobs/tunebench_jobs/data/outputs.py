@@ -15,9 +15,9 @@ from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.data.bench import Bench
 from tunebench_jobs.data.choose import CANDIDATES_FILE
 from tunebench_jobs.data.contents import build_example_schema, build_row_schema
-from tunebench_jobs.data.drops import DroppedRow, RowDrop
+from tunebench_jobs.data.drops import DroppedRow
 from tunebench_jobs.data.finish import Finished, Form, SetBatch, build_finisher
-from tunebench_jobs.data.funnel import Funnel, Step, StepName
+from tunebench_jobs.data.funnel import REFERENCES, Funnel, Step, StepName
 from tunebench_jobs.data.layout import EVAL, EVAL_FILE, EVAL_ROWS_FILE, TRAIN, TRAIN_FILE
 from tunebench_jobs.data.parallel import batch_rows
 from tunebench_jobs.data.parcels import Parcel, dump_pull
@@ -150,15 +150,14 @@ def _keep_drops(config: DataConfig, batch: SetBatch, finished: Finished, bench: 
     answers, length = _open_steps(config, batch, finished, bench.funnel)
     whole = set(finished.unused)
     for drop in finished.drops:
-        reason = drop.finding.reason
-        step = length if reason is RowDrop.TOO_MANY_TOKENS else answers
-        step.dropped[str(reason)] += 1
+        step = length if drop.of_prompt else answers
+        step.dropped[str(drop.finding.reason)] += 1
         parcel = batch.parcels[drop.place]
         row = DroppedRow(
             dataset=batch.dataset,
             origin=parcel.origin,
             pr=drop.pr,
-            reason=reason,
+            reason=drop.finding.reason,
             tool=drop.tool,
             detail=drop.finding.detail,
         )
@@ -173,9 +172,8 @@ def _open_steps(
 ) -> tuple[Step, Step]:
     """Return the steps of answers and of length, with what a batch brings to each."""
     trains = batch.dataset == TRAIN
-    answers = funnel.step(StepName.ANSWERS, batch.dataset, "answers" if trains else "references")
+    answers = funnel.step(StepName.ANSWERS, batch.dataset, "answers" if trains else REFERENCES)
     answers.taken += len(batch) * len(config.tools)
     length = funnel.step(StepName.LENGTH, batch.dataset, "answers" if trains else "tasks")
-    long = sum(drop.finding.reason is RowDrop.TOO_MANY_TOKENS for drop in finished.drops)
-    length.taken += finished.made.total() + long
+    length.taken += finished.rendered
     return answers, length
