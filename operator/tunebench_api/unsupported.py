@@ -19,7 +19,6 @@ from tunebench_api.v1alpha1 import (
     DeepSpeed,
     EvalSource,
     Keep,
-    Licenses,
     ModelSpec,
     Packing,
     TrainSource,
@@ -71,13 +70,8 @@ def find_unsupported(run: BenchmarkRun, backend: Backend) -> tuple[Problem, ...]
 def _find_in_dataset(dataset: DatasetSpec, backend: Backend) -> Iterator[Problem]:
     for name, source in (("train", dataset.train), ("eval", dataset.eval)):
         yield from _find_in_source(source, f"spec.dataset.{name}", backend)
-    for field, value, supported in (("licenses", dataset.licenses, (Licenses.ANY,)),):
-        if value not in supported:
-            yield _refuse_value(f"spec.dataset.{field}", str(value))
     decisions = dataset.eval.decisions
     yield from _find_scheme("spec.dataset.eval.decisions", decisions, _FILES[backend])
-    if dataset.cleaning:
-        yield Problem("spec.dataset.cleaning", _FIELD)
 
 
 def _find_in_source(
