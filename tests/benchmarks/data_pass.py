@@ -36,6 +36,7 @@ from tunebench_jobs.data.clean import Cleaner, build_cleaner, check_answer, chec
 from tunebench_jobs.data.drops import Finding
 from tunebench_jobs.data.finish import Form
 from tunebench_jobs.data.funnel import render_funnel
+from tunebench_jobs.data.github.source import GitHubPlace
 from tunebench_jobs.data.render import Renderer
 from tunebench_jobs.data.teacher.replies import Shelf
 from tunebench_jobs.prompt_source import load_configured_prompts
@@ -155,6 +156,7 @@ def run_ours(file: Path) -> dict[str, Any]:
             prompts_dir=PROMPTS,
             report=_ignore,
             shelf=Shelf(root / "replies"),
+            collections=GitHubPlace(root / "github"),
             cpus=WORKERS,
         )
         started = time.perf_counter()
