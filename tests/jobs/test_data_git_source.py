@@ -79,6 +79,7 @@ def test_github_merge_has_title_description_commits_and_files(tmp_path: Path) ->
         "commit": list_commits(path)[0],
         "fork_of": None,
         "languages": {"Python": 10},
+        "answered_by": {},
         "commits": ("Say two louder", "Say four\n\nIt was missing."),
     }
     assert [(file.path, file.status, file.patch) for file in pull.files] == [
