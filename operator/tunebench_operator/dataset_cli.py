@@ -28,6 +28,9 @@ from tunebench_operator.local.runfile import load_run, load_source_digests
 from tunebench_operator.printing import say_warnings
 from tunebench_operator.settings import load_settings
 
+# What a dataset is made from; the rest of a run may not be there yet.
+_DATASET_PARTS = ("spec.dataset.", "spec.prompts.")
+
 dataset_app = typer.Typer(help="Make datasets.", no_args_is_help=True)
 
 
@@ -169,7 +172,8 @@ def dataset_build_command(
     """
     run = load_run(file)
     settings = load_settings()
-    config = build_graph(run, load_source_digests(run, settings.prompts_dir)).data.config
+    sources = load_source_digests(run, settings.prompts_dir, _DATASET_PARTS)
+    config = build_graph(run, sources).data.config
     say_warnings(find_warnings(run))
     place = place_of(run, store)
     with tempfile.TemporaryDirectory(prefix="tunebench-") as folder:

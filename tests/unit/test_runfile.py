@@ -70,6 +70,17 @@ def test_a_changed_file_has_another_digest(tmp_path: Path) -> None:
     assert changed == {str(tmp_path / "train.jsonl")}
 
 
+def test_a_dataset_needs_no_baseline_yet(tmp_path: Path) -> None:
+    """While a dataset is built, nobody has answered its questions."""
+    run = load_run(write_run(tmp_path))
+    (tmp_path / "baseline.jsonl").unlink()
+    digests = load_source_digests(run, tmp_path / "prompts", ("spec.dataset.", "spec.prompts."))
+
+    assert str(tmp_path / "train.jsonl") in digests
+    with pytest.raises(InvalidRunError, match="baseline"):
+        load_source_digests(run, tmp_path / "prompts")
+
+
 def test_other_decisions_are_another_set(tmp_path: Path) -> None:
     """A person who decides anew gets a data stage of another name."""
     dataset = {"train": {"uri": "train.jsonl"}, "eval": {"uri": "eval.jsonl", "decisions": "d"}}

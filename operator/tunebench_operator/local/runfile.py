@@ -85,8 +85,13 @@ def resolve_paths(run: BenchmarkRun, folder: Path) -> BenchmarkRun:
     return BenchmarkRun.from_wire(wire)
 
 
-def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
+def load_source_digests(
+    run: BenchmarkRun, prompts_dir: Path, parts: tuple[str, ...] = ("spec.",)
+) -> dict[str, str]:
     """Return a digest for everything on this machine that the spec points to, by URI.
+
+    `parts` are the beginnings of the fields that matter: a baseline may be absent while the dataset
+    is built that it will be asked about.
 
     Raises:
         InvalidRunError: A file, folder or repository is absent; names the fields.
@@ -96,9 +101,10 @@ def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
     wire = run.to_wire()["spec"]
     digests: dict[str, str] = {}
     problems: list[Problem] = []
-    remote = {field: holder[key] for holder, key, field in _places(wire) if is_remote(holder[key])}
+    places = [place for place in _places(wire) if place[2].startswith(parts)]
+    remote = {field: holder[key] for holder, key, field in places if is_remote(holder[key])}
     copies = fetch_sources(remote, build_environment(run.spec.storage))
-    for holder, key, field in _places(wire):
+    for holder, key, field in places:
         if is_url(holder[key]):
             continue
         found = _digest_source(holder, key, field, copies)
@@ -117,7 +123,7 @@ def load_source_digests(run: BenchmarkRun, prompts_dir: Path) -> dict[str, str]:
             digests[f"builtin:{builtin}"] = digest
     if problems:
         raise InvalidRunError(tuple(problems))
-    return digests | _digest_bases(wire["models"])
+    return digests | (_digest_bases(wire["models"]) if "spec.models".startswith(parts) else {})
 
 
 def source_key(holder: Mapping[str, Any], key: str) -> str:
