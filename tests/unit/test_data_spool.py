@@ -29,12 +29,13 @@ def make_batch(*texts: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(texts, pa.string())], schema=SCHEMA)
 
 
-@given(st.lists(st.binary(max_size=200), max_size=20))
+@given(entries=st.lists(st.binary(max_size=200), max_size=20), compressed=st.booleans())
 def test_a_spool_gives_back_what_it_was_given(
-    tmp_path_factory: pytest.TempPathFactory, entries: list[bytes]
+    tmp_path_factory: pytest.TempPathFactory, entries: list[bytes], *, compressed: bool
 ) -> None:
     """Each entry by its number, also while others come after it."""
-    with Spool(tmp_path_factory.mktemp("spool") / "rows") as spool:
+    path = tmp_path_factory.mktemp("spool") / "rows"
+    with Spool(path, compressed=compressed) as spool:
         for number, entry in enumerate(entries):
             assert spool.append(entry) == number
             assert spool.read(number // 2) == entries[number // 2]

@@ -86,7 +86,7 @@ def open_bench(output: Path, *, workers: int, report: Report) -> Iterator[Bench]
             work.mkdir(parents=True)
             with (
                 Spool(work / "rows") as spool,
-                Spool(work / "signatures") as signatures,
+                Spool(work / "signatures", compressed=False) as signatures,
                 DroppedFile(output, work) as dropped,
                 Workers(workers) as started,
             ):

@@ -10,14 +10,13 @@ from typing import Any, Self
 
 
 class Spool:
-    """A file of compressed entries; it belongs to one process and does not outlive it."""
+    """A file of entries; it belongs to one process and does not outlive it."""
 
-    def __init__(self, path: Path) -> None:
-        """Begin an empty spool."""
+    def __init__(self, path: Path, *, compressed: bool = True) -> None:
+        """Begin an empty spool; hashes are not worth compressing, text becomes a third."""
         import pyarrow as pa  # noqa: PLC0415 - half a second that a broken row need not wait for
 
-        # The least that it can do is a third of the text, at the speed of the disk.
-        self._codec: Any = pa.Codec("zstd", compression_level=1)
+        self._codec: Any = pa.Codec("zstd", compression_level=1) if compressed else None
         self._file = path.open("xb+")
         # Where each entry ends, and how long it is before compression.
         self._ends = array("Q", [0])
@@ -42,7 +41,7 @@ class Spool:
 
     def append(self, entry: bytes) -> int:
         """Keep an entry and return its number."""
-        packed = self._codec.compress(entry, asbytes=True)
+        packed = self._codec.compress(entry, asbytes=True) if self._codec else entry
         self._file.write(packed)
         self._ends.append(self._ends[-1] + len(packed))
         self._sizes.append(len(entry))
@@ -53,5 +52,7 @@ class Spool:
         self._file.flush()
         start, end = self._ends[number], self._ends[number + 1]
         packed = os.pread(self._file.fileno(), end - start, start)
+        if self._codec is None:
+            return packed
         entry: bytes = self._codec.decompress(packed, self._sizes[number], asbytes=True)
         return entry
