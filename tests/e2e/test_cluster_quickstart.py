@@ -23,7 +23,8 @@ def test_the_quickstart(make_space: Callable[[str], Space], tmp_path: Path) -> N
     """What `tunebench run` takes, a cluster takes as it is, and comes to the same winner."""
     space = make_space("quickstart")
     # As in charts/tunebench/examples/laptop.yaml; the tests' own values are for tiny models.
-    more = ("--reuse-values", "--set=pools[0].worker.memory=6Gi", "--wait")
+    pools = [{"name": "default", "worker": {"cpu": "200m", "memory": "6Gi"}}]
+    more = ("--reuse-values", f"--set-json=pools={json.dumps(pools)}", "--wait")
     space.node.helm("upgrade", "tunebench", str(CHART), f"--namespace={SYSTEM}", *more)
 
     space.kubectl("apply", f"--filename={FILE}")
