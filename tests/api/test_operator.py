@@ -212,7 +212,8 @@ async def test_a_run_that_pods_cannot_read_is_refused(
     run = load_run(client, namespace)
     (condition,) = run["status"]["conditions"]
     assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
-    assert "`spec.dataset.train.uri` must begin with pvc://" in condition["message"]
+    assert "`spec.dataset.train.uri` must begin with" in condition["message"]
+    assert "pvc://" in condition["message"]
     assert list_work(client, namespace) == []
 
 

@@ -70,13 +70,28 @@ INVALID = [
     ),
     pytest.param(
         {"dataset": {"train": {}, "eval": {"uri": "x"}}},
-        "must set exactly one of `uri` and `git`",
+        "must set exactly one of `uri`, `git`, `gitHub` and `huggingFace`",
         id="no-training-data",
     ),
     pytest.param(
         {"dataset": {"train": {"uri": "x"}, "eval": {"uri": "x", "holdout": "Newest"}}},
-        "must set exactly one of `uri`, `git` and `holdout`",
+        "must set exactly one of `uri`, `git`, `gitHub`, `huggingFace` and `holdout`",
         id="two-evaluation-sets",
+    ),
+    pytest.param(
+        {"dataset": {"train": {"git": {"ref": "main"}}, "eval": {"uri": "x"}}},
+        "must set exactly one of `repository` and `list`",
+        id="no-repository",
+    ),
+    pytest.param(
+        {"dataset": {"train": {"gitHub": {"limit": 1}}, "eval": {"uri": "x"}}},
+        "must set exactly one of `repositories` and `search`",
+        id="nothing-to-ask-github-for",
+    ),
+    pytest.param(
+        {"dataset": {"train": {"uri": "x"}, "eval": {"uri": "x"}, "answers": "Teacher"}},
+        "must set `teacher` if `answers` is Teacher, and only then",
+        id="no-teacher",
     ),
     pytest.param(
         {"prompts": {"builtin": "default", "uri": "x"}},
