@@ -60,6 +60,10 @@ class Cluster:
         # The client forgets all kinds for a moment whenever it looks for one that it does not know.
         self._looking_up = threading.Lock()
 
+    def close(self) -> None:
+        """Close all connections; one that is in use closes when it is given back."""
+        self._client.client.rest_client.pool_manager.clear()
+
     async def carry_out(self, action: Action) -> None:
         """Do one action; doing it twice changes nothing.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,19 @@ async def operate(
     """
     client, metrics = load_client(), Metrics()
     cluster = await asyncio.to_thread(Cluster, client, metrics)
+    with contextlib.closing(cluster):
+        await _operate(cluster, installation, options, metrics, stop=stop, ready=ready)
+
+
+async def _operate(  # noqa: PLR0913 - the parts of a process
+    cluster: Cluster,
+    installation: Installation,
+    options: OperatorOptions,
+    metrics: Metrics,
+    *,
+    stop: asyncio.Event | None,
+    ready: asyncio.Event | None,
+) -> None:
     operator = Operator(
         cluster,
         installation,
