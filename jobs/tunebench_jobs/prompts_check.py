@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_jobs.errors import JobError
+from tunebench_jobs.failures import tell_failure
 from tunebench_jobs.prompts import PromptSetReport, TextReport, check_prompt_set
 
 logger = logging.getLogger(__name__)
@@ -26,11 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         report = check_prompt_set(options.directory)
     except JobError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-        if options.output == "json":
-            document = build_problem_document([parse_problem(str(error))])
-            sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
-        return error.exit_code
+        return tell_failure(error, options.output)
     text = json.dumps(asdict(report), indent=1) if options.output == "json" else _build_text(report)
     sys.stdout.write(f"{text}\n")
     return 0

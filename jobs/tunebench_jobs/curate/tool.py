@@ -19,12 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_jobs.curate.candidates import load_candidates
 from tunebench_jobs.curate.decision_file import DecisionFile
 from tunebench_jobs.curate.desk import Desk
 from tunebench_jobs.data.decisions import Choice
 from tunebench_jobs.errors import InputError, JobError, RetryableError
+from tunebench_jobs.failures import tell_failure
 
 if TYPE_CHECKING:
     import uvicorn
@@ -43,11 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         with tempfile.TemporaryFile(prefix="tunebench-") as spool:
             return _curate(options, spool)
     except JobError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-        if options.output == "json":
-            document = build_problem_document([parse_problem(str(error))])
-            sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
-        return error.exit_code
+        return tell_failure(error, options.output)
 
 
 def _curate(options: argparse.Namespace, spool: IO[bytes]) -> int:

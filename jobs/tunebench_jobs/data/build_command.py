@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tunebench_api.contract import DataConfig, Progress
-from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_jobs.data.build import Built, Place, build_dataset
 from tunebench_jobs.data.finish import Form
 from tunebench_jobs.data.funnel import render_funnel
@@ -19,6 +18,7 @@ from tunebench_jobs.data.github import ARCHIVE_FOLDER, GitHubPlace
 from tunebench_jobs.data.stage import SOURCES_FOLDER
 from tunebench_jobs.data.teacher.replies import REPLIES_FOLDER, Shelf
 from tunebench_jobs.errors import JobError
+from tunebench_jobs.failures import tell_failure
 from tunebench_jobs.files import disk_errors
 
 logger = logging.getLogger(__name__)
@@ -58,11 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         built = _build(options)
     except JobError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-        if options.output == "json":
-            document = build_problem_document([parse_problem(str(error))])
-            sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
-        return error.exit_code
+        return tell_failure(error, options.output)
     except KeyboardInterrupt:
         logger.error("interrupted; start again to build anew")  # noqa: TRY400 - not an error
         return INTERRUPTED

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_api.v1alpha1 import GitSource, Tool
 from tunebench_jobs.data.drops import RowDrop
 from tunebench_jobs.data.git_pulls import DROP_MEANINGS, PullRules
@@ -21,6 +20,7 @@ from tunebench_jobs.data.human import build_human_answer
 from tunebench_jobs.data.opened import BrokenRow
 from tunebench_jobs.data.sources import open_git
 from tunebench_jobs.errors import InputError, JobError
+from tunebench_jobs.failures import tell_failure
 from tunebench_jobs.files import replace_file
 from tunebench_jobs.rows import PullRequest
 
@@ -33,11 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         summary = _write(options)
     except JobError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-        if options.output == "json":
-            document = build_problem_document([parse_problem(str(error))])
-            sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
-        return error.exit_code
+        return tell_failure(error, options.output)
     text = json.dumps(summary, indent=1) if options.output == "json" else _build_text(summary)
     sys.stdout.write(f"{text}\n")
     return 0

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_jobs.data.decisions import Merged, dump_decisions, load_decisions
 from tunebench_jobs.errors import JobError
+from tunebench_jobs.failures import tell_failure
 from tunebench_jobs.files import save_text
 
 logger = logging.getLogger(__name__)
@@ -24,11 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         merged = load_decisions(options.files, "FILES")
         save_text(options.out, dump_decisions(merged.decisions))
     except JobError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-        if options.output == "json":
-            document = build_problem_document([parse_problem(str(error))])
-            sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
-        return error.exit_code
+        return tell_failure(error, options.output)
     sys.stdout.write(_build_text(merged, options.out, as_json=options.output == "json"))
     return 0
 

@@ -6,15 +6,12 @@ import argparse
 import json
 import logging
 import os
-import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_api.v1alpha1 import GitHubSource
 from tunebench_jobs.data.github.client import Usage
 from tunebench_jobs.data.github.source import (
@@ -24,7 +21,8 @@ from tunebench_jobs.data.github.source import (
     open_github,
 )
 from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.files import disk_errors
+from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.files import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         summary = _write(options, progress)
     except JobError as error:
         progress.end()
-        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-        if options.output == "json":
-            document = build_problem_document([parse_problem(str(error))])
-            sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
-        return error.exit_code
+        return tell_failure(error, options.output)
     except KeyboardInterrupt:
         progress.end()
         logger.info("interrupted; what came is kept, start again to continue")
@@ -93,7 +87,7 @@ def _write(options: argparse.Namespace, progress: _Progress) -> dict[str, Any]:
         token=find_github_token(source, options.field, os.environ),
         place=GitHubPlace(options.store / ARCHIVE_FOLDER, report=progress.say),
     )
-    with disk_errors(out.parent), _replacing(out) as file:
+    with replace_file(out) as file:
         for row in found.rows:
             file.write(row.pr.model_dump_json().encode() + b"\n")
     return {
@@ -110,22 +104,6 @@ def _build_usage(usage: Usage) -> dict[str, Any]:
         "requests_repeated": usage.retries,
         "waited_seconds": round(usage.waited_seconds, 1),
     }
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that takes the place of `path` once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _build_text(summary: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.errors import build_problem_document, parse_problem
 from tunebench_jobs.data.publish.bundle import KEPT_ASIDE, Bundle, load_bundle
 from tunebench_jobs.data.publish.hub import send_to_hub
 from tunebench_jobs.data.publish.send import send_to_bucket, send_to_folder
@@ -22,6 +21,7 @@ from tunebench_jobs.data.publish.target import (
     parse_target,
 )
 from tunebench_jobs.errors import JobError
+from tunebench_jobs.failures import tell_failure
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         document = _publish(options)
     except JobError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message is the whole story
-        if options.output == "json":
-            problems = build_problem_document([parse_problem(str(error))])
-            sys.stdout.write(f"{json.dumps(problems, indent=1)}\n")
-        return error.exit_code
+        return tell_failure(error, options.output)
     except KeyboardInterrupt:
         logger.error("interrupted; start again to go on")  # noqa: TRY400 - not an error
         return INTERRUPTED
