@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tunebench_api.places import resolve_place
-from tunebench_api.v1alpha1 import Column, HuggingFaceSource, SecretRef, Tool
+from tunebench_api.v1alpha1 import Column, HuggingFaceSource, Tool
 from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
 from tunebench_jobs.data.parse_row import build_broken, parse_row
 from tunebench_jobs.data.urls import build_transfer_error
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import build_file_digest
+from tunebench_jobs.llm import find_secret
 from tunebench_jobs.rows import PullRequest
 
 # Loaders of rows. Others unpickle, decode media or talk to databases, as the dataset says.
@@ -57,7 +58,8 @@ def open_hugging_face(source: HuggingFaceSource, *, dataset: str, field: str) ->
         RetryableError: The hub does not answer.
     """
     folder = find_folder(source.path, field)
-    token = find_secret(source.secret_ref, field, os.environ)
+    reference = source.secret_ref
+    token = find_secret(reference, field, os.environ) if reference else None
     builder, stream = _open_stream(source, str(folder or source.path), token, field)
     columns = build_column_map(source.columns, stream.column_names, field)
     files = [str(file) for file in (builder.config.data_files or {}).get(source.split, ())]
@@ -114,27 +116,6 @@ def find_folder(path: str, field: str) -> Path | None:
         msg = f"`{field}.path` must be an existing folder, or an id of the hub, got `{path}`"
         raise InputError(msg, reason="FileNotFound")
     return folder.resolve()
-
-
-def find_secret(
-    reference: SecretRef | None, field: str, environment: Mapping[str, str]
-) -> str | None:
-    """Return what a Secret holds, or on a laptop the environment variable of that name.
-
-    Raises:
-        InputError: It is absent.
-    """
-    if reference is None:
-        return None
-    secret, name = reference.name, reference.key
-    value = (environment.get(f"{secret}.{name}") or environment.get(name, "")).strip()
-    if not value:
-        msg = (
-            f"`{field}.secretRef` must name a key that is set: environment variable `{name}` is "
-            f"absent or empty, and so is key `{name}` of Secret `{secret}` in a cluster"
-        )
-        raise InputError(msg, reason="MissingCredential")
-    return value
 
 
 def _open_stream(

@@ -9,8 +9,6 @@ asks what another is asking already.
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -20,7 +18,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.files import disk_errors, save_text
+from tunebench_jobs.files import save_text
+from tunebench_jobs.folder_lock import locked_folder
 from tunebench_jobs.journal import Journal, Journaled
 from tunebench_jobs.records import Record, describe_validation_error
 
@@ -28,7 +27,6 @@ LEDGER_FOLDER = "verdicts"
 JUDGE_FILE = "judge.json"
 # Entries between two calls of fsync; a killed process loses none, a power cut at most these.
 BATCH = 32
-_LOCK_POLL_SECONDS = 0.2
 
 
 class MissingCause(StrEnum):
@@ -87,27 +85,11 @@ async def open_ledger(
     open_journal: Callable[[Path], Journal] = open_local_journal,
 ) -> AsyncIterator[Ledger]:
     """Open a judge's ledger once no other stage holds it; `description` says whose it is."""
-    _make_folder(folder)
-    with (folder / ".lock").open("w") as lock:
-        while not _try_lock(lock.fileno()):  # noqa: ASYNC110 - another process holds it
-            await asyncio.sleep(_LOCK_POLL_SECONDS)
+    async with locked_folder(folder):
         if not (folder / JUDGE_FILE).is_file():
             save_text(folder / JUDGE_FILE, description)
         with Ledger(open_journal(folder)) as ledger:
             yield ledger
-
-
-def _make_folder(folder: Path) -> None:
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _load_entries(journal: Journal) -> Iterator[LedgerEntry]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
@@ -28,7 +26,7 @@ from tunebench_jobs.data.github.models import Repository
 from tunebench_jobs.data.github.search import find_repositories, parse_results
 from tunebench_jobs.data.load import parse_moment
 from tunebench_jobs.errors import InputError, RetryableError
-from tunebench_jobs.files import disk_errors
+from tunebench_jobs.folder_lock import locked_folder
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +34,6 @@ logger = logging.getLogger(__name__)
 _WORKERS = 8
 # So many in a row that get no answer are no matter of one pull request.
 _MAX_UNANSWERED = 3
-_LOCK_POLL_SECONDS = 0.2
 _REPORT_SECONDS = 1.0
 # Repositories that a message lists.
 _NAMED = 10
@@ -125,7 +122,7 @@ class Collector:
             InputError: The token is refused, or there is no repository that can be had.
             RetryableError: GitHub is away; what came is kept.
         """
-        async with _locked(self._folder):
+        async with locked_folder(self._folder):
             await self._client.learn_limits()
             with Index(self._folder, self._open_journal) as index:
                 names = await self._find_names(index)
@@ -257,26 +254,3 @@ async def _run_together(work: Callable[[], Coroutine[Any, Any, None]], count: in
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _locked(folder: Path) -> AsyncIterator[None]:
-    """Keep other collectors of this machine away: the limits are those of the token."""
-    _make_folder(folder)
-    with (folder / ".lock").open("w") as lock:
-        while not _try_lock(lock.fileno()):  # noqa: ASYNC110 - another process holds it
-            await asyncio.sleep(_LOCK_POLL_SECONDS)
-        yield
-
-
-def _make_folder(folder: Path) -> None:
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
