@@ -30,7 +30,8 @@ from tunebench_operator.trimming import trim_child, trim_run
 
 _TIMEOUT_SECONDS = 30
 _PAGE = 100
-_CONNECTIONS = 32
+# Requests at once: a thread and a connection for each.
+CONNECTIONS = 32
 _OPERATORS = {"ray.io": "KubeRay", "batch": "the Job controller"}
 _MAX_NOTE = 1024
 
@@ -306,8 +307,8 @@ def load_client() -> kubernetes.client.ApiClient:
         msg = f"KUBECONFIG must name a kubeconfig, or this must run in a pod: {error}"
         raise UserError(msg) from error
     configuration = kubernetes.client.Configuration.get_default_copy()
-    # A connection for each worker; one that does not fit would be made anew for each request.
-    configuration.connection_pool_maxsize = _CONNECTIONS
+    # One that does not fit would be made anew for each request.
+    configuration.connection_pool_maxsize = CONNECTIONS
     return kubernetes.client.ApiClient(configuration)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import kopf
 
-from tunebench_operator.cluster import Cluster, load_client
+from tunebench_operator.cluster import CONNECTIONS, Cluster, load_client
 from tunebench_operator.errors import ClusterError
 from tunebench_operator.handlers import Operator, build_settings
 from tunebench_operator.health import serving
@@ -44,6 +45,9 @@ async def operate(
     Raises:
         ClusterError: Another process leads now, or the API server does not answer at the start.
     """
+    # asyncio's own pool has six threads on two cores, and requests only wait in theirs.
+    threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="request")
+    asyncio.get_running_loop().set_default_executor(threads)
     client, metrics = load_client(), Metrics()
     cluster = await asyncio.to_thread(Cluster, client, metrics)
     with contextlib.closing(cluster):

@@ -22,6 +22,7 @@ LONGEST_DELAY_SECONDS = 300.0
 # Between keys that come first, beyond which there is time for the others.
 CALM_SECONDS = 0.5
 LONGEST_HOLD_SECONDS = 5.0
+FIRST_WORKERS = 24
 
 # What comes in bursts, such as a run's children, is looked at once.
 SETTLE_SECONDS = 0.1
@@ -78,6 +79,8 @@ class Worklist:
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(self._run(self._ready))
+            # Short requests that mostly wait for the API server.
+            for _ in range(FIRST_WORKERS):
                 group.create_task(self._run(self._first))
 
     async def _run(self, queue: asyncio.Queue[Hashable]) -> None:
