@@ -2,12 +2,17 @@
 
 A journal is a set of shards `<prefix>*.jsonl` in one folder. Each process appends to shards of its
 own and reads all; what follows the last line break of a shard is nothing, or what a crash cut off.
+
+A line that was appended survives the end of its process, however it comes. It survives a power cut
+once it is synced: with the line that fills a batch, with the first one after some seconds, and when
+the journal is closed. A power cut may leave rubbish in place of lines that were not.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
+import secrets
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +23,8 @@ from tunebench_jobs.files import disk_errors
 _SUFFIX = ".jsonl"
 # A bucket cannot append: a shard is sent whole with each change, so it must stay small.
 _MAX_SHARD_BYTES = 1 << 20
+# Where lines come slowly, a batch would be long in coming.
+_SYNC_SECONDS = 5.0
 
 Keep = Callable[[Path], None]
 
@@ -45,9 +52,10 @@ class Journal:
         self._shard: int | None = None
         self._bytes = 0
         self._unsynced = 0
+        self._synced_at = 0.0
 
     def load(self) -> Iterator[tuple[Path, int, bytes]]:
-        """Yield the whole lines of all shards, each with its file and number."""
+        """Yield the whole lines of all shards, the oldest shard first, with file and number."""
         for path in sorted(self._folder.glob(f"{self._prefix}*{_SUFFIX}")):
             # Line by line, because a shard may be larger than the memory.
             with path.open("rb") as lines:
@@ -66,12 +74,15 @@ class Journal:
             assert self._shard is not None  # noqa: S101 - just opened
             assert self._path is not None  # noqa: S101 - likewise
             start = self._bytes
-            _write_whole(self._shard, line + b"\n")
+            try:
+                _write_whole(self._shard, line + b"\n")
+            except OSError:
+                # What follows a half line would be lost with it.
+                self._leave_shard()
+                raise
             self._bytes += len(line) + 1
             self._unsynced += 1
-            if self._unsynced >= self._batch:
-                os.fsync(self._shard)
-                self._unsynced = 0
+            self._sync_if_due()
         if self._keep:
             self._keep(self._path)
         return self._path, start
@@ -84,14 +95,43 @@ class Journal:
             os.close(self._shard)
             self._shard = None
 
+    def _sync_if_due(self) -> None:
+        assert self._shard is not None  # noqa: S101 - the caller has just written to it
+        now = time.monotonic()
+        if self._unsynced >= self._batch or now - self._synced_at > _SYNC_SECONDS:
+            os.fsync(self._shard)
+            self._unsynced = 0
+            self._synced_at = now
+
+    def _leave_shard(self) -> None:
+        assert self._shard is not None  # noqa: S101 - the caller could not write to it
+        os.close(self._shard)
+        self._shard = None
+
     def _open_shard(self) -> None:
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
         dash = "-" if self._prefix else ""
-        self._path = self._folder / f"{self._prefix}{dash}{uuid.uuid4().hex}{_SUFFIX}"
+        self._path = self._folder / f"{self._prefix}{dash}{_build_shard_name()}{_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._shard = os.open(self._path, flags, 0o644)
         self._bytes = 0
+        _sync_folder(self._folder)
+
+
+def _build_shard_name() -> str:
+    """Return a name that nobody else takes, and that stands behind all earlier ones."""
+    # `t` stands behind the digits of names without a time, as earlier versions gave them.
+    return f"t{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(10)}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the name of a new file survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_whole(descriptor: int, line: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tunebench_api.contract import REPORT_KEY, Report
+from tunebench_api.contract import REPORT_KEY, JudgeConfig, Report, build_config_digest
 from tunebench_operator.observe import parse_report
 
 
@@ -42,3 +42,18 @@ def test_a_report_that_cannot_be_used_says_nothing(result: dict[str, str]) -> No
     """A job writes its report itself, and none that it writes can stop a step."""
     assert parse_report(make_report()).result
     assert parse_report(make_report(**result)) == Report()
+
+
+def test_a_field_that_was_added_leaves_older_results_found() -> None:
+    """At its default it is in no digest; any other value makes another result."""
+
+    def digest(**judging: int) -> str:
+        places = {name: name for name in ("data", "baseline", "completions")}
+        config = JudgeConfig.from_wire(
+            {**places, "prompts": {"builtin": "default"}, "judges": [], "judging": judging}
+        )
+        assert ("repeats" in config.to_identity()["judging"]) == (judging.get("repeats", 1) > 1)
+        return build_config_digest(config)
+
+    assert digest() == digest(repeats=1)
+    assert digest() != digest(repeats=2)

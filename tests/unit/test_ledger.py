@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -102,13 +104,14 @@ def make_tasks(count: int) -> list[Task]:
     ]
 
 
-def run_stage(
+def run_stage(  # noqa: PLR0913 - most tests need few of them
     store: Path,
     script: ScriptedJudge,
     *judges: Judge,
     model: str = "longer than it",
     tasks: int = 3,
     retries: int = 2,
+    repeats: int = 1,
 ) -> list[JudgeReport]:
     """Judge `model` against a fixed baseline."""
     rows = make_tasks(tasks)
@@ -116,7 +119,7 @@ def run_stage(
         {row.id: Completion(task=row.id, completion=text, finish_reason="stop") for row in rows}
         for text in (model, "baseline")
     )
-    comparisons = list(build_comparisons(rows, *sides))
+    comparisons = list(build_comparisons(rows, *sides, repeats))
     return asyncio.run(
         judge_comparisons(
             comparisons, PROMPTS, judges or (make_judge(),), store, Asking(script, retries)
@@ -134,6 +137,18 @@ def test_nothing_known_is_asked_again(tmp_path: Path) -> None:
     assert (first[0].asked, second[0].asked) == (6, 0)
     assert second[0].rows == first[0].rows
     assert {row.winner for row in first[0].rows} == {"Model"}
+
+
+def test_repeats_are_asked_beside_what_is_known(tmp_path: Path) -> None:
+    """Each asking has a verdict of its own, and the first is the one that was there before."""
+    script = ScriptedJudge()
+    once = run_stage(tmp_path, script)[0]
+    thrice = run_stage(tmp_path, script, repeats=3)[0]
+
+    assert (len(script.asked), thrice.asked) == (18, 12)
+    assert [row for row in thrice.rows if row.repeat == 0] == list(once.rows)
+    assert len({row.key for row in thrice.rows}) == 18
+    assert Counter((row.task, row.order) for row in thrice.rows).most_common(1)[0][1] == 3
 
 
 def test_another_name_for_the_same_judge_costs_nothing(tmp_path: Path) -> None:
@@ -277,13 +292,83 @@ def test_a_torn_tail_is_forgotten(tmp_path: Path) -> None:
     assert (len(reopened), reopened.get("b")) == (1, None)
 
 
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
-    """Damage in the middle is no crash of ours, and is not passed over."""
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        pytest.param(b"\0" * 4096, id="a page without content"),
+        pytest.param(b'{"key":"b","rep', id="half a line"),
+        pytest.param(b'ies":1}', id="the other half"),
+        pytest.param(b'{"key":"b","reply":"\xff\xfe","replies":1}', id="no UTF-8"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[" * 100_000, id="deep nesting"),
+    ],
+)
+def test_what_a_power_cut_leaves_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rubbish: bytes
+) -> None:
+    """It is named, the entries round it stand, and what it held is asked again."""
+    first, last = (
+        LedgerEntry(key=key, reply="x", replies=1).model_dump_json().encode() for key in "ac"
+    )
+    (tmp_path / "one.jsonl").write_bytes(first + b"\n" + rubbish + b"\n" + last + b"\n" + rubbish)
+    ledger = Ledger(Journal(tmp_path))
+
+    assert [key for key in "abc" if ledger.get(key)] == ["a", "c"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'one.jsonl'}:2 is no JSON; its comparison is judged again"
+    ]
+
+
+def test_a_line_that_nobody_here_wrote_is_named(tmp_path: Path) -> None:
+    """What is whole and no entry, such as one of a later version, is not passed over."""
     whole = LedgerEntry(key="a", reply="x", replies=1).model_dump_json()
-    (tmp_path / "one.jsonl").write_text(f"{whole}\n{{broken\n{whole}\n")
+    (tmp_path / "one.jsonl").write_text(f'{whole}\n{{"key": "b"}}\n{whole}\n')
 
     with pytest.raises(InputError, match=r"one\.jsonl:2: broken ledger entry"):
         Ledger(Journal(tmp_path))
+
+
+def test_the_first_of_two_verdicts_counts(tmp_path: Path) -> None:
+    """A machine that asked the same changes no result that rests on the first answer."""
+    replies = ["no verdict", "which_response_was_better: 1", "which_response_was_better: 2"]
+    for reply in replies:
+        with Ledger(Journal(tmp_path)) as ledger:
+            ledger.append(LedgerEntry(key="a", reply=reply, replies=1))
+            seen = ledger.get("a")
+    again = Ledger(Journal(tmp_path)).get("a")
+
+    assert seen == again
+    assert again is not None
+    assert again.reply == replies[1]
+
+
+def test_what_follows_a_failed_write_is_not_lost_with_it(tmp_path: Path) -> None:
+    """After half a line, the next one begins elsewhere."""
+    journal = Journal(tmp_path)
+    journal.append(b"first")
+    limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            journal.append(b"second")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    journal.append(b"third")
+    journal.close()
+
+    assert [line for _, _, line in Journal(tmp_path).load()] == [b"first", b"third"]
+
+
+def test_a_reply_that_ends_in_half_a_character_is_kept(tmp_path: Path) -> None:
+    """A server that cuts a reply at its limit of tokens does not stop the stage."""
+    with Ledger(Journal(tmp_path)) as ledger:
+        ledger.append(LedgerEntry(key="a", reply="so \ud83d", replies=1))
+    entry = Ledger(Journal(tmp_path)).get("a")
+
+    assert entry is not None
+    assert entry.reply == "so ?"
 
 
 def test_all_shards_are_read(tmp_path: Path) -> None:

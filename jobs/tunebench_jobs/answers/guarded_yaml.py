@@ -37,6 +37,8 @@ class Loaded:
     value: object = None
     problem: str | None = None
     line: int | None = None
+    # Keys that some mapping has twice; the last value is the one that it has.
+    repeated: frozenset[object] = frozenset()
 
 
 class _RefusedYamlError(yaml.YAMLError):
@@ -62,7 +64,9 @@ def load_guarded(text: str) -> Loaded:
     if len(text.encode(errors="replace")) > MAX_BYTES:
         return Loaded(problem=f"must have at most {MAX_BYTES} bytes")
     try:
-        return Loaded(value=_build_value(text))
+        repeated: set[object] = set()
+        value = _build_value(text, repeated)
+        return Loaded(value=value, repeated=frozenset(repeated))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else None
         return Loaded(problem=f"must be YAML: {error.problem or error.context}", line=line)
@@ -70,7 +74,7 @@ def load_guarded(text: str) -> Loaded:
         return Loaded(problem=f"must be YAML: {error}".splitlines()[0])
 
 
-def _build_value(text: str) -> object:
+def _build_value(text: str, repeated: set[object]) -> object:
     """Build the value from the events themselves, which needs no recursion, node or alias."""
     open_ones = [_Container([], None)]
     documents: list[Any] = []
@@ -79,11 +83,11 @@ def _build_value(text: str) -> object:
         kind = type(event)
         if kind is yaml.ScalarEvent:
             _refuse_references(event)
-            _add(open_ones[-1], _build_scalar(event), event, problems)
+            _add(open_ones[-1], _build_scalar(event), event, problems, repeated)
         elif kind in _OPENING:
             _refuse_references(event)
             value: object = {} if kind is yaml.MappingStartEvent else []
-            _add(open_ones[-1], value, event, problems)
+            _add(open_ones[-1], value, event, problems, repeated)
             open_ones.append(_Container(value, event.start_mark))
             if len(open_ones) > MAX_DEPTH + 1:
                 raise _RefusedYamlError(f"more than {MAX_DEPTH} levels are not allowed")
@@ -111,12 +115,18 @@ def _refuse_references(event: Any) -> None:
 
 
 def _add(
-    container: _Container, value: object, event: Any, problems: list[yaml.MarkedYAMLError]
+    container: _Container,
+    value: object,
+    event: Any,
+    problems: list[yaml.MarkedYAMLError],
+    repeated: set[object],
 ) -> None:
     """Add an entry, a key, or the value of the last key."""
     if type(container.value) is list:
         container.value.append(value)
     elif container.key is not _NOT_YET:
+        if container.key in container.value:
+            repeated.add(container.key)
         container.value[container.key] = value
         container.key = _NOT_YET
     elif isinstance(value, list | dict):

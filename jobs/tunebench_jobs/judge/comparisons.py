@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from tunebench_api.v1alpha1 import JudgeSpec
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.judge.escape import escape_untrusted, find_delimiters
+from tunebench_jobs.judge.escape import Delimiters, escape_untrusted, find_delimiters
 from tunebench_jobs.prompts import PromptSet
 from tunebench_jobs.records import Completion, Task
 
@@ -31,12 +32,13 @@ class Order(StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two completions of one task in one order."""
+    """Two completions of one task in one order; `repeat` counts how often it was asked before."""
 
     task: Task
     order: Order
     model: str
     baseline: str
+    repeat: int = 0
 
     @property
     def completions(self) -> tuple[str, str]:
@@ -60,30 +62,29 @@ class Question:
 
 
 def build_comparisons(
-    tasks: Sequence[Task], model: Mapping[str, Completion], baseline: Mapping[str, Completion]
+    tasks: Sequence[Task],
+    model: Mapping[str, Completion],
+    baseline: Mapping[str, Completion],
+    repeats: int = 1,
 ) -> Iterator[Comparison]:
-    """Yield every task in both orders.
+    """Yield every task in both orders, each as often as it is asked.
 
     Raises:
         InputError: A task has no completion; names the task and whose is absent.
     """
     for task in tasks:
-        pair = [
-            _find_completion(source, task, whose)
-            for source, whose in ((model, "the variant"), (baseline, "the baseline"))
-        ]
-        for order in Order:
-            yield Comparison(task, order, *pair)
+        first = _find_completion(model, task, "the variant")
+        second = _find_completion(baseline, task, "the baseline")
+        for order, repeat in itertools.product(Order, range(repeats)):
+            yield Comparison(task, order, first, second, repeat)
 
 
-def find_prompt_delimiters(prompts: PromptSet) -> frozenset[str]:
-    """Return the lines that set task and completions apart in the judge's prompt."""
+def find_prompt_delimiters(prompts: PromptSet) -> Delimiters:
+    """Return what sets task and completions apart in the judge's prompt."""
     return find_delimiters(prompts.render_evaluate(*_PLACEHOLDERS), _PLACEHOLDERS)
 
 
-def build_message(
-    prompts: PromptSet, delimiters: Collection[str], comparison: Comparison
-) -> Message:
+def build_message(prompts: PromptSet, delimiters: Delimiters, comparison: Comparison) -> Message:
     """Return what a judge reads: the task as the model was asked, and both completions."""
     task = f"{comparison.task.system}\n\n{comparison.task.user}".strip()
     texts = (escape_untrusted(text, delimiters) for text in (task, *comparison.completions))
@@ -99,9 +100,17 @@ def build_judge_digest(judge: JudgeSpec, version: str = "") -> str:
     return _hash(sent)[:_DIGEST_LENGTH]
 
 
-def build_question(judge_digest: str, message: Message, extra: Mapping[str, Any]) -> Question:
-    """Build the question and name it by its content."""
-    key = _hash([judge_digest, [message], extra])
+def build_question(
+    judge_digest: str, message: Message, extra: Mapping[str, Any], repeat: int = 0
+) -> Question:
+    """Build the question and name it by its content.
+
+    The message is the rendered prompt, so the name covers the prompt set, the task, both
+    completions and their order. The first asking has the name that it had before there were
+    repeats.
+    """
+    content = [judge_digest, [message], extra]
+    key = _hash([*content, repeat] if repeat else content)
     return Question(key=key, messages=(message,), extra=extra)
 
 

@@ -5,23 +5,32 @@ the judge was sent, so that it serves every order, run and variant that sends th
 process appends to a shard of its own, and reads all shards when it opens the ledger. A lock keeps
 other stages of this machine off the judge meanwhile: its limits hold across processes, and none
 asks what another is asking already.
+
+Where machines that share no locks asked the same, the first verdict counts, so that a later one
+changes no result. A line that is no JSON is what a power cut left: it is passed over, and asked
+again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import save_text
 from tunebench_jobs.folder_lock import locked_folder
 from tunebench_jobs.journal import Journal, Journaled
+from tunebench_jobs.judge.verdicts import UnparsableVerdictError, parse_verdict
 from tunebench_jobs.records import Record, describe_validation_error
+
+logger = logging.getLogger(__name__)
 
 LEDGER_FOLDER = "verdicts"
 JUDGE_FILE = "judge.json"
@@ -37,15 +46,23 @@ class MissingCause(StrEnum):
     REFUSED = "ContentRefused"
 
 
+def _mend_text(text: object) -> object:
+    """Replace halves of characters, which a reply that was cut off may end with."""
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+
+
 class LedgerEntry(Record):
     """What a judge said last to one question; `missing` says why that is no verdict."""
 
     key: str
-    reply: str
+    reply: Annotated[str, BeforeValidator(_mend_text)]
     missing: MissingCause | None = None
     # Replies that were paid for, the unreadable ones included.
     replies: int
     cost_usd: float | None = None
+    # Of a verdict that another tool published: from 1, the first completion is surely better, to
+    # 2, the second is. Absent: `reply` says it.
+    preference: float | None = None
 
 
 class Ledger(Journaled):
@@ -54,11 +71,9 @@ class Ledger(Journaled):
     def __init__(self, journal: Journal) -> None:
         """Read every shard; nothing is written before the first new entry."""
         super().__init__(journal)
-        # Shards have no order. A verdict stands above an attempt that was given up.
-        found = sorted(
-            _load_entries(journal), key=lambda each: (each.missing is None, each.replies)
-        )
-        self._entries = {entry.key: entry for entry in found}
+        self._entries: dict[str, LedgerEntry] = {}
+        for entry in _load_entries(journal):
+            self._note(entry)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -69,8 +84,33 @@ class Ledger(Journaled):
 
     def append(self, entry: LedgerEntry) -> None:
         """Keep an entry: when this returns, it survives the end of this process."""
-        self._journal.append(entry.model_dump_json().encode())
-        self._entries[entry.key] = entry
+        self._journal.append(entry.model_dump_json(exclude_none=True).encode())
+        self._note(entry)
+
+    def _note(self, entry: LedgerEntry) -> None:
+        known = self._entries.get(entry.key)
+        if known is None or _replaces(entry, known):
+            self._entries[entry.key] = entry
+
+
+def _replaces(entry: LedgerEntry, known: LedgerEntry) -> bool:
+    """Whether a later entry counts: the first verdict does, else the attempt with most replies."""
+    if known.missing is None and entry.missing is None:
+        return not _is_verdict(known)
+    if known.missing is None or entry.missing is None:
+        return entry.missing is None
+    return entry.replies >= known.replies
+
+
+def _is_verdict(entry: LedgerEntry) -> bool:
+    """Whether a verdict can be read, which earlier versions may have seen otherwise."""
+    if entry.preference is not None:
+        return True
+    try:
+        parse_verdict(entry.reply, model_is_first=True)
+    except UnparsableVerdictError:
+        return False
+    return True
 
 
 def open_local_journal(folder: Path) -> Journal:
@@ -97,6 +137,9 @@ def _load_entries(journal: Journal) -> Iterator[LedgerEntry]:
         try:
             yield LedgerEntry.model_validate_json(line)
         except ValidationError as error:
+            if error.errors()[0]["type"] == "json_invalid":
+                logger.warning("%s:%d is no JSON; its comparison is judged again", path, number)
+                continue
             msg = (
                 f"{path}:{number}: broken ledger entry ({describe_validation_error(error)}); "
                 "delete this line, and its comparison is judged again"

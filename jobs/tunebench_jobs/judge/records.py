@@ -21,6 +21,8 @@ class VerdictRow(Record):
     tool: Tool
     judge: str
     order: Order
+    # How often the judge had been asked the same before.
+    repeat: int = 0
     winner: Winner | None = None
     missing: MissingCause | None = None
     why: str = ""
@@ -42,6 +44,7 @@ def build_verdict_row(comparison: Comparison, judge: str, entry: LedgerEntry | N
         tool=task.tool,
         judge=judge,
         order=comparison.order,
+        repeat=comparison.repeat,
     )
     if entry is None:
         return row.model_copy(update={"winner": Winner.BASELINE, "why": _EMPTY})

@@ -115,7 +115,7 @@ def load_comparisons(config: JudgeConfig, context: StageContext) -> list[Compari
     model, baseline = (
         load_completions(context.path(folder)) for folder in (config.completions, config.baseline)
     )
-    return list(build_comparisons(tasks, model, baseline))
+    return list(build_comparisons(tasks, model, baseline, config.judging.repeats))
 
 
 def load_completions(folder: Path) -> dict[str, Completion]:
@@ -196,7 +196,7 @@ def _build_question(judge: Judge, comparison: Comparison, message: Message) -> Q
         return None
     is_reference = judge.spec.model == REFERENCE_JUDGE
     extra = build_reference_case(comparison, judge.field) if is_reference else {}
-    return build_question(judge.digest, message, extra)
+    return build_question(judge.digest, message, extra, comparison.repeat)
 
 
 def _journals(context: StageContext) -> Callable[[Path], Journal]:

@@ -9,7 +9,16 @@ from pydantic import Field
 
 from tunebench_api.v1alpha1.rules import unique_list
 from tunebench_api.v1alpha1.sources import SecretRef
-from tunebench_api.v1alpha1.wire import Decimal, HowOnly, HttpUrl, Name, ShortText, Uri, Wire
+from tunebench_api.v1alpha1.wire import (
+    AddedLater,
+    Decimal,
+    HowOnly,
+    HttpUrl,
+    Name,
+    ShortText,
+    Uri,
+    Wire,
+)
 
 REFERENCE_JUDGE = "tunebench/reference"
 
@@ -94,6 +103,11 @@ class JudgingSpec(Wire):
     )
     retries: Annotated[int, Field(ge=0, le=10)] = Field(
         default=2, description="Times that an unreadable reply is asked for again. Absent: 2."
+    )
+    repeats: Annotated[int, Field(ge=1, le=10), AddedLater()] = Field(
+        default=1,
+        description="How often each judge is asked each comparison; from 2 on, the report says "
+        "how often a judge contradicts itself. Absent: 1.",
     )
     budget_usd: Decimal | None = Field(
         default=None, description="Most to spend on judges. Absent: no limit."

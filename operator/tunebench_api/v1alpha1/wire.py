@@ -40,6 +40,11 @@ class HowOnly:
     """Marks a field that decides how work is done, not what comes out: no digest knows it."""
 
 
+@dataclass(frozen=True)
+class AddedLater:
+    """Marks a field that older runs lack: no digest knows its default, so theirs stay."""
+
+
 class Wire(BaseModel):
     """A frozen value that is camelCase in JSON and refuses fields it does not know."""
 
@@ -55,9 +60,9 @@ class Wire(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_identity(self) -> dict[str, Any]:
-        """Return plain JSON values of what decides a result: `to_wire` without `HowOnly` fields."""
+        """Return plain JSON values of what decides a result, as `HowOnly` and `AddedLater` say."""
         return self.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude=_find_how_only(self)
+            mode="json", by_alias=True, exclude_none=True, exclude=_find_undecisive(self)
         )
 
     @classmethod
@@ -100,19 +105,20 @@ class Wire(BaseModel):
         return self
 
 
-def _find_how_only(value: Wire) -> dict[Any, Any]:
-    """Return the places of `HowOnly` fields, as pydantic's `exclude` wants them."""
+def _find_undecisive(value: Wire) -> dict[Any, Any]:
+    """Return the places of fields that no digest knows, as pydantic's `exclude` wants them."""
     places: dict[Any, Any] = {}
     for name, field in type(value).model_fields.items():
         inner = getattr(value, name)
-        if any(isinstance(mark, HowOnly) for mark in field.metadata):
+        kinds = {type(mark) for mark in field.metadata}
+        if HowOnly in kinds or (AddedLater in kinds and inner == field.default):
             places[name] = True
         elif isinstance(inner, Wire):
-            places[name] = _find_how_only(inner)
+            places[name] = _find_undecisive(inner)
         elif isinstance(inner, tuple):
             entries = enumerate(inner)
             places[name] = {
-                i: _find_how_only(each) for i, each in entries if isinstance(each, Wire)
+                i: _find_undecisive(each) for i, each in entries if isinstance(each, Wire)
             }
     return {name: below for name, below in places.items() if below}
 

@@ -18,7 +18,7 @@ from tunebench_jobs.data.teacher.talk import (
     UnusableReplyError,
     count_message_tokens,
 )
-from tunebench_jobs.judge.escape import escape_untrusted, find_delimiters
+from tunebench_jobs.judge.escape import Delimiters, escape_untrusted, find_delimiters
 from tunebench_jobs.prompts import PromptSet
 
 ItemT = TypeVar("ItemT")
@@ -76,7 +76,7 @@ class Scoring:
         return replace(question, tokens=tokens)
 
     @cached_property
-    def _delimiters(self) -> frozenset[str]:
+    def _delimiters(self) -> Delimiters:
         return find_delimiters(self.prompts.render_quality(*_PLACEHOLDERS), _PLACEHOLDERS)
 
 
