@@ -44,6 +44,8 @@ class MissingCause(StrEnum):
     UNREADABLE = "Unreadable"
     CONTEXT_EXCEEDED = "ContextWindowExceeded"
     REFUSED = "ContentRefused"
+    # Of a verdict that another tool published.
+    JUDGE_FAILED = "JudgeFailed"
 
 
 def _mend_text(text: object) -> object:
