@@ -192,6 +192,14 @@ scale: install tools  ## Measure the operator with 1,000 runs (ARGS="--runs 1000
 data-pass: install  ## Measure how fast a dataset is made (ARGS=--full for 100,000 rows).
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/data_pass.py $(ARGS)
 
+.PHONY: interval-coverage
+interval-coverage: install  ## Simulate how often intervals hold the truth (minutes; ARGS="--rounds 500" for fewer).
+	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/coverage.py $(ARGS)
+
+.PHONY: scoring
+scoring: install  ## Measure how fast 14 models are scored.
+	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/scoring.py $(ARGS)
+
 .PHONY: goldens
 goldens: install  ## Write the golden outputs anew from their inputs.
 	PYTHONPATH=tests/support $(BIN)/python tests/support/make_goldens.py

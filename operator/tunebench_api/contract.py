@@ -210,6 +210,8 @@ class ScoredVariant(Wire):
     model: str
     kind: VariantKind
     size_billions: str | None = None
+    # Of the base model's vendor; absent: unknown.
+    family: str | None = None
     completions: str
     judge: str
     untuned: str | None = None
@@ -229,7 +231,7 @@ class ScoreConfig(Wire):
 
     stage: Literal["score"] = "score"
     # Raise it when the same verdicts give another report; no other stage is done anew then.
-    revision: int = 3
+    revision: int = 4
     run: str
     data: str
     baseline: str

@@ -77,6 +77,7 @@ class Variant:
     train: Node | None = None
     size_billions: str | None = None
     untuned: str | None = None
+    family: str | None = None
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def _serve_groups(  # noqa: PLR0913, PLR0917 - one call, each argument a part of
     adapters = [variant(each) for each in models if each.tuning.method is not TuningMethod.FULL]
     beside = [*adapters]
     if with_base:
-        beside.insert(0, _untuned_variant(spec, name, base, inputs, models[0].size_billions))
+        beside.insert(0, _untuned_variant(spec, name, base, inputs, models[0]))
     groups = [(name, beside)] if beside else []
     groups += [
         (each.name, [variant(each)]) for each in models if each.tuning.method is TuningMethod.FULL
@@ -285,6 +286,7 @@ def _model_variant(  # noqa: PLR0913, PLR0917 - one call, each argument a part o
         train=train,
         size_billions=model.size_billions,
         untuned=untuned,
+        family=model.family,
     )
 
 
@@ -293,13 +295,19 @@ def _untuned_variant(
     group: str,
     base: Base,
     inputs: tuple[Node, Node],
-    size_billions: str | None,
+    model: ModelSpec,
 ) -> Variant:
     name = names.untuned_variant(group)
     completions = _generate_node(spec, name, base, inputs[0], None)
     judge = _judge_node(spec, name, inputs, completions)
     return Variant(
-        name, VariantKind.UNTUNED, group, completions, judge, size_billions=size_billions
+        name=name,
+        kind=VariantKind.UNTUNED,
+        model=group,
+        completions=completions,
+        judge=judge,
+        size_billions=model.size_billions,
+        family=model.family,
     )
 
 

@@ -11,6 +11,7 @@ from tunebench_api.v1alpha1 import API_GROUP
 
 SUCCEEDED = SUMMARY_CONDITION
 CONTAMINATED = "Contaminated"
+JUDGES_RELIABLE = "JudgesReliable"
 CONDITION_TYPES = (
     SUCCEEDED,
     "DataReady",
@@ -19,6 +20,7 @@ CONDITION_TYPES = (
     "Trained",
     "Generated",
     "Judged",
+    JUDGES_RELIABLE,
 )
 
 FIELD_MANAGER = "tunebench-operator"

@@ -268,6 +268,7 @@ def _build_scored(variant: Variant, present: set[str]) -> ScoredVariant:
         model=variant.model,
         kind=variant.kind,
         size_billions=variant.size_billions,
+        family=variant.family,
         completions=variant.completions.output,
         judge=variant.judge.output,
         untuned=variant.untuned if variant.untuned in present else None,

@@ -37,6 +37,10 @@ CHECKED = "Checked"
 NOT_CHECKED = "NotChecked"
 CONTAMINATED = "Contaminated"
 
+# Whether the judges can be trusted; what speaks against them, `tunebench_api.reliability` names.
+NO_DOUBT = "NoDoubt"
+NO_VERDICTS = "NoVerdicts"
+
 # What happens to a run that is deleted.
 DELETING = "Deleting"
 ARTEFACTS_DELETED = "ArtefactsDeleted"

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from tunebench_api.contamination import SUMMARY_KEY, Contamination
 from tunebench_api.contract import Progress, StageKind
+from tunebench_api.reliability import SUMMARY_KEY as RELIABILITY_KEY
+from tunebench_api.reliability import Reliability
 from tunebench_api.v1alpha1 import (
     BenchmarkRun,
     BenchmarkRunStatus,
@@ -66,6 +68,8 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
             win_rate=facts.get("winRate", ""),
             judges=", ".join(judge.name for judge in decisions.run.spec.judges)[:256],
             agreement=facts.get("agreement", ""),
+            alpha=facts.get("alpha", ""),
+            replication=facts.get("replication", ""),
             cost_usd=_sum_cost(facts.get("judges", ())),
             gpu_hours=_show_hours(decisions.gpu_hours),
         ),
@@ -212,6 +216,7 @@ def _conditions(decisions: Decisions) -> tuple[Condition, ...]:
         for kind, nodes in by_stage.items()
     ]
     drafts.append(_contamination_condition(states[graph.data.key]))
+    drafts.append(_reliability_condition(decisions.score))
     return tuple(_date(draft, decisions) for draft in drafts)
 
 
@@ -248,6 +253,28 @@ def _contamination_condition(data: StageState) -> Condition:
     return Condition(
         type=names.CONTAMINATED, status=status, reason=reason, message=message[:MAX_MESSAGE]
     )
+
+
+def _reliability_condition(score: StageState | None) -> Condition:
+    """Say whether the judges can be trusted, and which numbers not to trust otherwise."""
+    status, reason = ConditionStatus.UNKNOWN, score.reason if score else reasons.PENDING
+    message = "no verdicts are scored yet"
+    if score and score.state is State.SUCCEEDED:
+        facts = score.result.summary.get(RELIABILITY_KEY) if score.result else None
+        reason, message = reasons.NOT_CHECKED, "the verdicts were scored by a version without it"
+        if facts:
+            status, reason, message = _judge_judges(Reliability.model_validate(facts))
+    return Condition(
+        type=names.JUDGES_RELIABLE, status=status, reason=reason, message=message[:MAX_MESSAGE]
+    )
+
+
+def _judge_judges(found: Reliability) -> tuple[ConditionStatus, str, str]:
+    if found.reliable is None:
+        return ConditionStatus.UNKNOWN, reasons.NO_VERDICTS, found.describe()
+    if found.reliable:
+        return ConditionStatus.TRUE, reasons.NO_DOUBT, found.describe()
+    return ConditionStatus.FALSE, found.doubts[0].reason, found.describe()
 
 
 def _summary_condition(decisions: Decisions) -> Condition:

@@ -10,10 +10,15 @@ import pytest
 
 from tunebench_api.contract import BaselineConfig, ControlConfig, Runtime
 from tunebench_api.v1alpha1 import BaselineSpec, Control, Tool
-from tunebench_jobs.answers import parse_answer
+from tunebench_jobs.answers import answer_text, parse_answer
 from tunebench_jobs.baseline import PARTIAL_PREFIX, ask_all, run_baseline
 from tunebench_jobs.context import StageContext
-from tunebench_jobs.control import run_control
+from tunebench_jobs.control import (
+    NULL_ANSWERS,
+    PADDING,
+    build_padded_completion,
+    run_control,
+)
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.llm import Endpoint, Reply
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
@@ -180,3 +185,28 @@ def test_self_control_is_the_baseline(tmp_path: Path) -> None:
     run_control(ControlConfig(data="data/x", baseline="baseline/y", control=Control.SELF), context)
 
     assert (context.output / "completions.jsonl").read_bytes() == made.read_bytes()
+
+
+@pytest.mark.parametrize("tool", list(Tool))
+def test_padded_control_says_the_same_in_more_words(tool: Tool) -> None:
+    """The baseline's answer stays valid, keeps each of its parts, and grows."""
+    task = make_task(1, tool)
+    answer = NULL_ANSWERS[tool]
+    padded = build_padded_completion(
+        task, Completion(task=task.id, completion=answer, finish_reason="stop")
+    )
+    before, after = (parse_answer(tool, text).data for text in (answer, padded.completion))
+    assert before is not None
+    assert after is not None
+    said, more = answer_text(tool, before), answer_text(tool, after)
+
+    assert parse_answer(tool, padded.completion).level == "strict"
+    assert len(more) > len(said) + len(PADDING) - 1
+    assert more.replace("\n\n" + PADDING, "") == said
+
+
+def test_what_cannot_be_read_is_not_padded() -> None:
+    """A broken answer stays as it is, so that both sides are alike."""
+    broken = Completion(task="t", completion="no: yaml: at all", finish_reason="stop")
+
+    assert build_padded_completion(make_task(1), broken) == broken

@@ -98,7 +98,7 @@ def test_all_verdicts_missing_is_no_zero() -> None:
 
     assert row.win_rate is row.tie_adjusted is None
     assert (row.bounds.lo, row.bounds.hi) == (0, 100)
-    assert "| m | n/a | n/a | n/a | 24 | 48 |" in render_markdown(results)
+    assert "| n/a | m | n/a | n/a | n/a | n/a | 24 | 48 |" in render_markdown(results)
     assert build_summary(results)["best"] == ""
 
 

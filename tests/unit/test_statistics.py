@@ -6,17 +6,22 @@ from math import sqrt
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm, t
+from statsmodels.stats.proportion import proportion_confint
 
 from tunebench_jobs.score.statistics import (
     Bootstrap,
     Design,
     Estimate,
     build_agreement,
+    build_clustered_errors,
     build_interval_levels,
-    build_student_quantile,
+    build_normal_interval,
     build_unseen_share,
+    build_wilson_interval,
 )
 
 TOOLS = 3
@@ -34,13 +39,48 @@ def estimate_rate(values: np.ndarray, design: Design, seed: int = 1) -> Estimate
     return estimate
 
 
-@pytest.mark.parametrize(
-    ("freedom", "expected"),
-    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (7, 2.3646), (23, 2.0687), (99, 1.9842)],
-)
-def test_student_quantiles(freedom: int, expected: float) -> None:
-    """The quantiles agree with the tables."""
-    assert build_student_quantile(0.975, freedom) == pytest.approx(expected, rel=2e-3)
+@pytest.mark.parametrize("clusters", [2, 3, 4, 8, 24, 100])
+def test_interval_levels_are_those_of_hesterberg(clusters: int) -> None:
+    """A mean's interval at these percentiles of its draws is as wide as Student's."""
+    low, high = build_interval_levels(clusters)
+    shrunk = sqrt((clusters - 1) / clusters)
+
+    assert -norm.ppf(low) * shrunk == pytest.approx(t.ppf(0.975, clusters - 1))
+    assert high == 1 - low
+
+
+def test_clustered_errors_are_those_of_statsmodels() -> None:
+    """Of one tool, with clusters of several tasks, the sandwich estimator says the same."""
+    random = np.random.default_rng(1)
+    clusters = np.sort(random.integers(0, 40, size=120))
+    values = random.choice([0.0, 0.5, 1.0], size=120) * (clusters % 3 > 0)
+    design = Design(tools=np.zeros(120, dtype=np.intp), clusters=clusters)
+    fitted = sm.OLS(values, np.ones(120)).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}
+    )
+
+    assert build_clustered_errors(values[None], design) == pytest.approx(fitted.bse)
+
+
+def test_clustered_errors_are_the_spread_of_the_draws() -> None:
+    """Over several tools, with gaps, the formula gives what resampling gives."""
+    random = np.random.default_rng(2)
+    values = random.choice([0.0, 0.5, 1.0, np.nan], size=(1, 300))
+    design = make_design(100)
+    draws = Bootstrap(design, 4000, 1).draw_rates(values)
+
+    assert build_clustered_errors(values, design)[0] == pytest.approx(draws.std(), rel=0.05)
+
+
+@pytest.mark.parametrize(("wins", "count"), [(0, 8), (1, 8), (5, 12), (30, 30)])
+def test_other_intervals_are_those_of_statsmodels(wins: int, count: int) -> None:
+    """Wilson's and the normal interval of a share agree with statsmodels."""
+    share = wins / count
+    wilson = proportion_confint(wins, count, method="wilson")
+    normal = proportion_confint(wins, count, method="normal")
+
+    assert build_wilson_interval(share, count) == pytest.approx(wilson, abs=1e-12)
+    assert build_normal_interval(share, sqrt(share * (1 - share) / count)) == pytest.approx(normal)
 
 
 def test_interval_levels_become_the_plain_ones() -> None:

@@ -183,6 +183,57 @@ def test_users_see_whether_training_was_kept_apart(
     assert (shown.status, shown.reason, shown.message) == (status, reason, words)
 
 
+DOUBTS = {
+    "reliable": False,
+    "judges": ["one", "two"],
+    "doubts": [
+        {"reason": "PositionBias", "judge": "one", "message": "judge `one` takes the first"},
+        {"reason": "JudgesDisagree", "message": "the judges agree too little", "ofANewer": 1},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "reason", "words"),
+    [
+        pytest.param(
+            {"reliable": True, "judges": ["one", "two"]},
+            "True",
+            "NoDoubt",
+            "nothing speaks against one, two",
+            id="trusted",
+        ),
+        pytest.param(
+            DOUBTS,
+            "False",
+            "PositionBias",
+            "judge `one` takes the first; the judges agree too little",
+            id="doubts",
+        ),
+        pytest.param(
+            {"reliable": None, "judges": []},
+            "Unknown",
+            "NoVerdicts",
+            "no judge has given a verdict",
+            id="no verdicts",
+        ),
+        pytest.param(None, "Unknown", "NotChecked", "by a version without it", id="older"),
+    ],
+)
+def test_users_see_whether_judges_can_be_trusted(
+    found: dict[str, Any] | None, status: str, reason: str, words: str
+) -> None:
+    """`kubectl describe` shows the condition with what speaks against which judge."""
+    score = make_score(1, "done")
+    score.summary.update({"reliability": found, "alpha": "0.31", "replication": "Substitute"})
+    shown = finish(make_run(), "done", score)
+    (condition,) = (each for each in shown.conditions if each.type == "JudgesReliable")
+
+    assert (condition.status, condition.reason) == (status, reason)
+    assert words in condition.message
+    assert (shown.summary.alpha, shown.summary.replication) == ("0.31", "Substitute")
+
+
 def test_conditions_are_there_from_the_first_visit() -> None:
     """Each is Unknown before anything is known, and the names are those that are documented."""
     conditions = plan(make_run(), Observed({}), now=START).status.conditions

@@ -167,7 +167,7 @@ def test_valid_run_is_typed() -> None:
         pytest.param(
             "spec.judging.controls",
             [None],
-            "`spec.judging.controls[0]` must be one of `NullModel`, `Self`, got null",
+            "`spec.judging.controls[0]` must be one of `NullModel`, `Self`, `Padded`, got null",
             id="null in a list",
         ),
         pytest.param(

@@ -25,6 +25,8 @@ class JudgeHealth:
     # Decided verdicts for the completion shown first; one half is expected.
     first_slot: float | None
     ties: float | None
+    # Questions that were asked several times and got several winners.
+    repeat_flips: float | None
     # Verdicts whose winner has the lower of the judge's own scores.
     score_mismatch: float | None
     # Replies that had to be asked for again, because no verdict could be read.
@@ -49,6 +51,9 @@ def build_judge_health(variants: Iterable[Sequence[VerdictRow]]) -> JudgeHealth:
         ),
         first_slot=_share([row.winner is _FIRST[row.order] for row in decided]),
         ties=_share([row.winner is Winner.TIE for row in given]),
+        repeat_flips=_share(
+            [len(set(same)) > 1 for rows in groups for same in _list_repeats(rows)]
+        ),
         score_mismatch=_share(_list_mismatches(decided)),
         re_asks=sum(max(row.replies - 1, 0) for row in by_key.values()),
         cost_usd=sum(costs) if costs else None,
@@ -60,12 +65,21 @@ def _share(outcomes: Sequence[bool]) -> float | None:
 
 
 def _list_pairs(rows: Iterable[VerdictRow]) -> list[list[Winner]]:
-    """Return the winners of each task in both orders, where both are known."""
-    winners: dict[str, list[Winner]] = defaultdict(list)
+    """Return the winners of each asking of a task in both orders, where both are known."""
+    winners: dict[tuple[str, int], list[Winner]] = defaultdict(list)
     for row in rows:
         if row.winner is not None:
-            winners[row.task].append(row.winner)
+            winners[row.task, row.repeat].append(row.winner)
     return [pair for pair in winners.values() if len(pair) == len(Order)]
+
+
+def _list_repeats(rows: Iterable[VerdictRow]) -> list[list[Winner]]:
+    """Return the winners of each question that was answered more than once."""
+    winners: dict[tuple[str, Order], list[Winner]] = defaultdict(list)
+    for row in rows:
+        if row.winner is not None:
+            winners[row.task, row.order].append(row.winner)
+    return [same for same in winners.values() if len(same) > 1]
 
 
 def _list_mismatches(decided: Iterable[VerdictRow]) -> list[bool]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
 
 from tunebench_api.contract import ScoreConfig, VariantKind
-from tunebench_api.v1alpha1 import REFERENCE_JUDGE, Control, JudgeSpec
+from tunebench_api.v1alpha1 import REFERENCE_JUDGE, Control
 from tunebench_jobs.judge.health import build_judge_health
+from tunebench_jobs.judge.ledger import MissingCause
 from tunebench_jobs.judge.records import VerdictRow
-from tunebench_jobs.score.leaderboard import find_panel
+from tunebench_jobs.score.behaviour import build_length_liking
+from tunebench_jobs.score.board import Board, find_panel, to_pct
+from tunebench_jobs.score.original import find_replication
 from tunebench_jobs.score.outcomes import JudgedVariant
-from tunebench_jobs.score.results import Agreement, Baseline, JudgeResult, VariantResult, Warned
-from tunebench_jobs.score.statistics import build_agreement
+from tunebench_jobs.score.results import (
+    Agreement,
+    Baseline,
+    JudgeResult,
+    Ranking,
+    VariantResult,
+    Warned,
+)
 
 # Above these, a warning. Judgement, not law.
 _MAX_MISSING_PCT = 2.0
@@ -20,44 +28,12 @@ _MAX_NULL_WINS_PCT = 5.0
 _MAX_SELF_LEAN_PCT = 5.0
 _MAX_CUT_OFF_PCT = 5.0
 _MIN_KAPPA = 0.4
+_MAX_LENGTH_SHIFT = 10.0
 
-NOT_AN_LLM = "reference judge, not an LLM"
 
-
-def build_judge_results(
-    config: ScoreConfig, variants: Sequence[JudgedVariant]
-) -> list[JudgeResult]:
+def build_judge_results(board: Board) -> list[JudgeResult]:
     """Summarise each judge's verdicts."""
-    panel = find_panel(config)
-    return [
-        _build_judge(judge, variants, in_panel=index in panel)
-        for index, judge in enumerate(config.judges)
-    ]
-
-
-def build_agreements(config: ScoreConfig, variants: Sequence[JudgedVariant]) -> Iterator[Agreement]:
-    """Compare each two judges on the comparisons that both decided."""
-    labels = {
-        judge.name: {
-            (variant.spec.name, row.task, row.order): str(row.winner)
-            for variant in _without_controls(variants)
-            for row in _rows_of(variant, judge.name)
-            if row.winner is not None
-        }
-        for judge in config.judges
-    }
-    for left, right in combinations(labels, 2):
-        both = sorted(labels[left].keys() & labels[right].keys())
-        if both:
-            raw, kappa = build_agreement(
-                [labels[left][each] for each in both], [labels[right][each] for each in both]
-            )
-            yield Agreement(
-                judges=(left, right),
-                comparisons=len(both),
-                raw_pct=round(100 * raw, 4),
-                kappa=None if kappa is None else round(kappa, 4),
-            )
+    return [_build_judge(board, number) for number in range(len(board.judges))]
 
 
 def build_warnings(
@@ -65,23 +41,30 @@ def build_warnings(
     baseline: Baseline,
     results: Sequence[VariantResult],
     agreements: Iterable[Agreement],
+    ranking: Ranking,
 ) -> list[Warned]:
     """Return all that speaks against taking the numbers at face value."""
     return [
         *_warn_of_kinship(config),
         *_warn_of_controls(results, baseline.validity.invalid_pct),
-        *_warn_of_gaps(config, results),
+        *_warn_of_gaps(results),
+        *_warn_of_ranking(ranking),
+        *_warn_of_length(results),
         *(_warn_of_disagreement(each) for each in agreements if _disagree(each, config)),
     ]
 
 
-def _build_judge(
-    judge: JudgeSpec, variants: Sequence[JudgedVariant], *, in_panel: bool
-) -> JudgeResult:
+def _build_judge(board: Board, number: int) -> JudgeResult:
+    judge = board.config.judges[number]
+    variants = [entry.variant for entry in board.entries]
     everything = build_judge_health([_rows_of(variant, judge.name) for variant in variants])
     behaviour = build_judge_health(
-        [_rows_of(variant, judge.name) for variant in _without_controls(variants)]
+        [_rows_of(entry.variant, judge.name) for entry in board.contestants]
     )
+    liking = build_length_liking(board, number)
+    missing = {str(cause): count for cause, count in sorted(everything.missing.items())}
+    asked = everything.verdicts + sum(missing.values())
+    unreadable = missing.get(MissingCause.UNREADABLE, 0)
     llm = judge.model != REFERENCE_JUDGE
     settings = {"temperature": judge.temperature, "maxTokens": judge.max_tokens} if llm else {}
     return JudgeResult(
@@ -89,9 +72,9 @@ def _build_judge(
         model=judge.model,
         family=judge.family,
         llm=llm,
-        in_panel=in_panel,
+        in_panel=number in board.panel,
         verdicts=everything.verdicts,
-        missing={str(cause): count for cause, count in sorted(everything.missing.items())},
+        missing=missing,
         order_consistency_pct=_to_pct(behaviour.order_consistency),
         first_slot_pct=_to_pct(behaviour.first_slot),
         ties_pct=_to_pct(behaviour.ties),
@@ -99,6 +82,12 @@ def _build_judge(
         re_asks=everything.re_asks,
         cost_usd=everything.cost_usd if llm else 0.0,
         settings=settings,
+        missing_pct=_to_pct(sum(missing.values()) / asked) if asked else None,
+        parse_failures_pct=_to_pct(unreadable / asked) if asked else None,
+        longer_wins_pct=_to_pct(liking.longer_wins),
+        longer_wins_balanced_pct=_to_pct(liking.balanced),
+        repeat_flips_pct=_to_pct(behaviour.repeat_flips),
+        replication=find_replication(judge),
     )
 
 
@@ -106,12 +95,8 @@ def _rows_of(variant: JudgedVariant, judge: str) -> list[VerdictRow]:
     return [row for row in variant.verdicts if row.judge == judge]
 
 
-def _without_controls(variants: Sequence[JudgedVariant]) -> list[JudgedVariant]:
-    return [variant for variant in variants if variant.spec.kind is not VariantKind.CONTROL]
-
-
 def _to_pct(share: float | None) -> float | None:
-    return None if share is None else round(100 * share, 4)
+    return None if share is None else to_pct(share)
 
 
 def _warn_of_kinship(config: ScoreConfig) -> Iterator[Warned]:
@@ -152,11 +137,18 @@ def _warn_of_controls(results: Sequence[VariantResult], unreadable_pct: float) -
                     "against itself, where 50% is fair"
                 )
                 yield Warned(reason="SelfControlUneven", message=message)
+            if result.control is Control.PADDED and lean > _MAX_SELF_LEAN_PCT:
+                message = (
+                    f"judge `{judged.name}` gives the baseline's answers {lean + 50:.1f}% of the "
+                    "points once they are padded with words that say nothing; look at the "
+                    "length-controlled rates"
+                )
+                yield Warned(reason="PaddedControlWins", message=message)
 
 
-def _warn_of_gaps(config: ScoreConfig, results: Sequence[VariantResult]) -> Iterator[Warned]:
+def _warn_of_gaps(results: Sequence[VariantResult]) -> Iterator[Warned]:
     for result in results:
-        share = 100 * result.missing / (result.tasks * len(config.judges) * 2)
+        share = result.missing_pct or 0.0
         if share > _MAX_MISSING_PCT:
             message = (
                 f"variant `{result.name}` lacks {share:.1f}% of its verdicts; its win rate lies "
@@ -170,6 +162,29 @@ def _warn_of_gaps(config: ScoreConfig, results: Sequence[VariantResult]) -> Iter
                 "token limit; raise `spec.generation.maxTokens` if they look reasonable"
             )
             yield Warned(reason="CompletionsCutOff", message=message)
+
+
+def _warn_of_ranking(ranking: Ranking) -> Iterator[Warned]:
+    if ranking.blocked:
+        message = (
+            f"no ranks are given, because verdicts may be missing for a reason: {ranking.blocked}"
+        )
+        yield Warned(reason="RankingBlocked", message=message)
+
+
+def _warn_of_length(results: Sequence[VariantResult]) -> Iterator[Warned]:
+    for result in results:
+        controlled = result.length_controlled
+        if controlled is None or result.win_rate is None:
+            continue
+        shift = controlled.rate.pct - result.win_rate.pct
+        if abs(shift) > _MAX_LENGTH_SHIFT:
+            message = (
+                f"at the baseline's length, variant `{result.name}` would win "
+                f"{controlled.rate.pct:.1f}% and not {result.win_rate.pct:.1f}%: much of its rate "
+                "goes with the length of its answers"
+            )
+            yield Warned(reason="LengthMatters", message=message)
 
 
 def _disagree(agreement: Agreement, config: ScoreConfig) -> bool:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tunebench_api.contract import ScoreConfig, VariantKind
-from tunebench_api.v1alpha1 import REFERENCE_JUDGE, Tool
-from tunebench_jobs.records import Task
-from tunebench_jobs.score.outcomes import (
-    JudgedVariant,
-    Outcomes,
-    build_design,
-    build_outcomes,
-    build_validity,
-    list_levels,
-)
+from tunebench_api.contract import VariantKind
+from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.score.board import Board, Entry, build_rate, to_pct
+from tunebench_jobs.score.length import LengthFit, build_answer_length, fit_length
+from tunebench_jobs.score.original import find_group
+from tunebench_jobs.score.outcomes import build_validity
+from tunebench_jobs.score.ranking import Standing
 from tunebench_jobs.score.results import (
     Bounds,
     JudgedResult,
@@ -25,9 +21,18 @@ from tunebench_jobs.score.results import (
     ToolResult,
     VariantResult,
 )
-from tunebench_jobs.score.statistics import Bootstrap, Design, Estimate, Floats
+from tunebench_jobs.score.statistics import (
+    Bootstrap,
+    Estimate,
+    Floats,
+    average_values,
+    build_clustered_errors,
+    build_normal_interval,
+    build_wilson_interval,
+)
 
-_DIGITS = 4
+# Wilson's interval is for so few pull requests.
+_FEW_PULL_REQUESTS = 30
 
 _Rates = Mapping[tuple[str, ...], Rate | None]
 
@@ -52,67 +57,22 @@ class _Series:
         return dict(zip(self.names, map(build_rate, estimates), strict=True))
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A variant with what was read off its verdicts and completions."""
-
-    variant: JudgedVariant
-    outcomes: Outcomes
-    levels: Sequence[str]
-
-
-@dataclass(frozen=True)
-class _Board:
-    """What all variants share; `panel` numbers the judges that make the headline."""
-
-    tasks: Sequence[Task]
-    judges: Sequence[str]
-    panel: Sequence[int]
-    design: Design
-
-    @property
-    def tools(self) -> list[Tool]:
-        present = {task.tool for task in self.tasks}
-        return [tool for tool in Tool if tool in present]
-
-
-def find_panel(config: ScoreConfig) -> list[int]:
-    """Return which judges make the headline: the LLMs, or the reference judge where it is alone."""
-    llms = [i for i, judge in enumerate(config.judges) if judge.model != REFERENCE_JUDGE]
-    return llms or list(range(len(config.judges)))
-
-
-def build_variant_results(
-    config: ScoreConfig, tasks: Sequence[Task], variants: Sequence[JudgedVariant]
-) -> list[VariantResult]:
-    """Score all variants with the same resamples: the best first, controls last.
-
-    Raises:
-        InputError: A verdict's row is absent.
-    """
-    judges = [judge.name for judge in config.judges]
-    board = _Board(tasks, judges, find_panel(config), build_design(tasks))
-    bootstrap = Bootstrap(board.design, config.statistics.resamples, config.seed)
-    entries = [
-        _Entry(
-            variant,
-            build_outcomes(variant, tasks, judges),
-            list_levels(tasks, variant.completions),
+def build_variant_results(board: Board, standings: Mapping[str, Standing]) -> list[VariantResult]:
+    """Score all variants with the same resamples: the best first, controls last."""
+    rates = _collect_rates(board).estimate_rates(board.bootstrap)
+    deltas = _collect_deltas(board).estimate_differences(board.bootstrap)
+    lengths = fit_length(board)
+    rows = [
+        _build_result(entry, board, rates, deltas).model_copy(
+            update={
+                **_build_checks(entry, board),
+                **_build_length(entry, board, lengths),
+                **_build_standing(entry, standings),
+            }
         )
-        for variant in variants
+        for entry in board.entries
     ]
-    rates = _collect_rates(entries, board).estimate_rates(bootstrap)
-    deltas = _collect_deltas(entries, board).estimate_differences(bootstrap)
-    return sorted((_build_result(entry, board, rates, deltas) for entry in entries), key=_rank)
-
-
-def build_rate(estimate: Estimate | None) -> Rate | None:
-    """Return an estimate in percent."""
-    if estimate is None:
-        return None
-    ends = (None if share is None else _to_pct(share) for share in (estimate.low, estimate.high))
-    low, high = ends
-    return Rate(pct=_to_pct(estimate.point), lo=low, hi=high)
+    return sorted(rows, key=_rank)
 
 
 def _rank(result: VariantResult) -> tuple[bool, float, str]:
@@ -120,15 +80,16 @@ def _rank(result: VariantResult) -> tuple[bool, float, str]:
     return result.kind is VariantKind.CONTROL, -rate, result.name
 
 
-def _collect_rates(entries: Sequence[_Entry], board: _Board) -> _Series:
+def _collect_rates(board: Board) -> _Series:
     series = _Series()
     of_tool = {tool: np.array([task.tool is tool for task in board.tasks]) for tool in board.tools}
-    for entry in entries:
-        name, outcomes = entry.variant.spec.name, entry.outcomes
+    for entry in board.entries:
+        name, outcomes = entry.name, entry.outcomes
         wins, adjusted = outcomes.win_rates(board.panel), outcomes.tie_adjusted(board.panel)
         series.add(wins, name, "win")
         series.add(adjusted, name, "adjusted")
         series.add(outcomes.win_rates(board.panel, as_judged=True), name, "as judged")
+        series.add(outcomes.strict_rates(board.panel), name, "strict")
         for tool, chosen in of_tool.items():
             series.add(np.where(chosen, wins, np.nan), name, "win", tool)
             series.add(np.where(chosen, adjusted, np.nan), name, "adjusted", tool)
@@ -138,22 +99,25 @@ def _collect_rates(entries: Sequence[_Entry], board: _Board) -> _Series:
     return series
 
 
-def _collect_deltas(entries: Sequence[_Entry], board: _Board) -> _Series:
+def _collect_deltas(board: Board) -> _Series:
     """Pair each fine-tuned variant with its un-tuned one, task by task."""
     series = _Series()
-    wins = {entry.variant.spec.name: entry.outcomes.win_rates(board.panel) for entry in entries}
-    for entry in entries:
-        name, untuned = entry.variant.spec.name, entry.variant.spec.untuned
+    wins = {entry.name: entry.outcomes.win_rates(board.panel) for entry in board.entries}
+    for entry in board.entries:
+        untuned = entry.variant.spec.untuned
         if untuned in wins:
-            series.add(wins[name] - wins[untuned], name)
+            series.add(wins[entry.name] - wins[untuned], entry.name)
     return series
 
 
-def _build_result(entry: _Entry, board: _Board, rates: _Rates, deltas: _Rates) -> VariantResult:
+def _build_result(entry: Entry, board: Board, rates: _Rates, deltas: _Rates) -> VariantResult:
     spec, outcomes = entry.variant.spec, entry.outcomes
     wins = outcomes.win_rates(board.panel)
     judged = ~np.isnan(wins)
-    low, high = (_average_tools(values, board) for values in outcomes.bounds(board.panel))
+    low, high = (
+        to_pct(float(average_values(values, board.design)))
+        for values in outcomes.bounds(board.panel)
+    )
     return VariantResult(
         name=spec.name,
         model=spec.model,
@@ -165,7 +129,7 @@ def _build_result(entry: _Entry, board: _Board, rates: _Rates, deltas: _Rates) -
         missing=outcomes.missing,
         win_rate=rates[spec.name, "win"],
         tie_adjusted=rates[spec.name, "adjusted"],
-        micro_win_rate_pct=_to_pct(float(wins[judged].mean())) if judged.any() else None,
+        micro_win_rate_pct=to_pct(float(wins[judged].mean())) if judged.any() else None,
         as_judged=rates[spec.name, "as judged"],
         bounds=Bounds(lo=low, hi=high),
         by_tool=tuple(_build_tool(entry, tool, board, rates) for tool in board.tools),
@@ -177,14 +141,50 @@ def _build_result(entry: _Entry, board: _Board, rates: _Rates, deltas: _Rates) -
             )
             for judge in board.judges
         ),
-        validity=build_validity(entry.levels, entry.variant.completions),
+        validity=build_validity(entry.readings, entry.variant.completions),
         untuned=spec.untuned,
         delta=deltas.get((spec.name,)),
+        strict=rates[spec.name, "strict"],
+        group=find_group(spec.size_billions),
+        missing_pct=to_pct(outcomes.missing_share),
     )
 
 
-def _build_tool(entry: _Entry, tool: Tool, board: _Board, rates: _Rates) -> ToolResult:
-    name = entry.variant.spec.name
+def _build_checks(entry: Entry, board: Board) -> dict[str, object]:
+    """Compute the headline's interval in other ways, for those who doubt the bootstrap."""
+    wins = entry.outcomes.win_rates(board.panel)
+    if np.isnan(wins).all():
+        return {}
+    estimate = float(average_values(wins, board.design))
+    (error,) = build_clustered_errors(wins[None, :], board.design)
+    low, high = build_normal_interval(estimate, float(error))
+    checks: dict[str, object] = {"normal_check": build_rate(Estimate(estimate, low, high))}
+    prs = len({task.pr for task in board.tasks})
+    if len(board.panel) == len(board.tools) == 1 and prs < _FEW_PULL_REQUESTS:
+        low, high = build_wilson_interval(estimate, int((~np.isnan(wins)).sum()))
+        checks["wilson_check"] = build_rate(Estimate(estimate, low, high))
+    return checks
+
+
+def _build_length(
+    entry: Entry, board: Board, lengths: Mapping[str, LengthFit]
+) -> dict[str, object]:
+    fit = lengths.get(entry.name)
+    return {
+        "length": build_answer_length(entry, board),
+        "length_controlled": fit.to_result() if fit else None,
+    }
+
+
+def _build_standing(entry: Entry, standings: Mapping[str, Standing]) -> dict[str, object]:
+    standing = standings.get(entry.name)
+    if standing is None:
+        return {}
+    return {"rank": standing.rank, "group_rank": standing.group_rank}
+
+
+def _build_tool(entry: Entry, tool: Tool, board: Board, rates: _Rates) -> ToolResult:
+    name = entry.name
     places = [place for place, task in enumerate(board.tasks) if task.tool is tool]
     return ToolResult(
         name=tool,
@@ -192,18 +192,7 @@ def _build_tool(entry: _Entry, tool: Tool, board: _Board, rates: _Rates) -> Tool
         win_rate=rates[name, "win", tool],
         tie_adjusted=rates[name, "adjusted", tool],
         validity=build_validity(
-            [entry.levels[place] for place in places],
+            [entry.readings[place] for place in places],
             [entry.variant.completions[place] for place in places],
         ),
     )
-
-
-def _average_tools(values: Floats, board: _Board) -> float:
-    """Return the macro-average of complete values in percent."""
-    design = board.design
-    means = [values[design.tools == tool].mean() for tool in range(design.tool_count)]
-    return _to_pct(float(np.mean(means)))
-
-
-def _to_pct(share: float) -> float:
-    return round(100 * share, _DIGITS)

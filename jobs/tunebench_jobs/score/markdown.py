@@ -2,41 +2,76 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import Control
-from tunebench_jobs.score.judges import NOT_AN_LLM
+from tunebench_jobs.score.cells import (
+    NOT_AN_LLM,
+    NOTHING,
+    escape,
+    escape_code,
+    format_change,
+    format_compact_rate,
+    format_interval,
+    format_number,
+    format_rank,
+    format_rate,
+    name_judge,
+    render_table,
+)
+from tunebench_jobs.score.markdown_judges import (
+    mark_doubtful,
+    render_agreement,
+    render_judges,
+    render_kinship,
+    render_reliability,
+)
+from tunebench_jobs.score.original import LARGE_FROM_BILLIONS
 from tunebench_jobs.score.results import (
     FunnelStep,
-    JudgeResult,
-    Rate,
+    Ranking,
     Results,
+    SizeGroup,
     Validity,
     VariantResult,
 )
 
-NOTHING = "n/a"
-NO_INTERVAL = "no interval"
-_MAX_CELL = 300
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+__all__ = [
+    "NOTHING",
+    "format_compact_rate",
+    "format_interval",
+    "format_rate",
+    "name_judge",
+    "render_markdown",
+]
+
 _EXPECTED = {
     Control.NULL: "must lose",
     Control.SELF: "must come out even: 50, tie-adjusted",
+    Control.PADDED: "must not win: 50 or less, tie-adjusted",
+}
+_GROUPS = {
+    SizeGroup.LARGE: f"Large models, from {LARGE_FROM_BILLIONS:.0f} billion parameters",
+    SizeGroup.SMALL: "Small models",
+    None: "Models of unknown size",
 }
 
 
 def render_markdown(results: Results) -> str:
     """Render everything that a reader needs, from the results alone."""
     sections = (
-        [f"# {_escape(results.run)}", "", *_render_intro(results)],
+        [f"# {escape(results.run)}", "", *_render_intro(results)],
+        render_reliability(results),
         _render_ranking(results),
+        _render_pairs(results.ranking),
         _render_impact(results),
+        _render_length(results),
         _render_tools(results),
         _render_by_judge(results),
-        _render_judges(results),
-        _render_agreement(results),
+        render_judges(results),
+        render_agreement(results),
+        render_kinship(results),
         _render_validity(results),
         _render_controls(results),
         _render_failed(results),
@@ -48,43 +83,13 @@ def render_markdown(results: Results) -> str:
     return "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines) + "\n"
 
 
-def format_rate(rate: Rate | None) -> str:
-    """Return a rate with its interval, such as `40.7 (36.8 to 44.6)`."""
-    return NOTHING if rate is None else f"{rate.pct:.1f} ({format_interval(rate)})"
-
-
-def format_compact_rate(rate: Rate | None) -> str:
-    """Return a rate with its interval where columns are narrow, such as `40.7 (36.8-44.6)`."""
-    return format_rate(rate).replace(" to ", "-")
-
-
-def format_interval(rate: Rate | None) -> str:
-    """Return the ends of an interval, such as `36.8 to 44.6`; few pull requests have none."""
-    if rate is None or rate.lo is None or rate.hi is None:
-        return NO_INTERVAL
-    return f"{rate.lo:.1f} to {rate.hi:.1f}"
-
-
-def _format_change(delta: Rate | None) -> str:
-    if delta is None:
-        return NOTHING
-    if delta.lo is None or delta.hi is None:
-        return f"{delta.pct:+.1f} ({NO_INTERVAL})"
-    return f"{delta.pct:+.1f} ({delta.lo:+.1f} to {delta.hi:+.1f})"
-
-
-def name_judge(judge: JudgeResult) -> str:
-    """Return a judge's name; the reference judge is never taken for an LLM."""
-    return _escape(judge.name) if judge.llm else f"{_escape(judge.name)} ({NOT_AN_LLM})"
-
-
 def _render_intro(results: Results) -> Iterator[str]:
     panel = [judge for judge in results.judges if judge.in_panel]
     judges = ", ".join(map(name_judge, panel))
     yield (
         f"{results.tasks} tasks of {results.pull_requests} pull requests "
         f"({', '.join(results.tools)}), each judged in both orders against "
-        f"`{_escape_code(results.baseline.name)}` by {judges}."
+        f"`{escape_code(results.baseline.name)}` by {judges}."
     )
     yield (
         "A win rate is the share of comparisons that the judges give to the model, averaged over "
@@ -102,33 +107,128 @@ def _render_intro(results: Results) -> Iterator[str]:
 
 
 def _render_ranking(results: Results) -> Iterator[str]:
+    """Yield one table, or one for each size where there are several, as the benchmark has them."""
     rows = _of_kind(results, VariantKind.FINE_TUNED)
     if not rows:
         return
     yield "## After fine-tuning"
-    yield ""
-    yield from _render_table(
+    groups = {group: [row for row in rows if row.group is group] for group in _GROUPS}
+    present = {group: members for group, members in groups.items() if members}
+    for group, members in present.items():
+        yield ""
+        if len(present) > 1:
+            yield f"### {_GROUPS[group]}"
+            yield ""
+        yield from _render_ranked(results, members, apart=len(present) > 1)
+    if results.ranking and not results.ranking.blocked and len(rows) > 1:
+        yield ""
+        yield (
+            "A rank is the range that the data allow: models whose ranges overlap may stand in "
+            "either order."
+        )
+
+
+def _render_ranked(
+    results: Results, rows: Sequence[VariantResult], *, apart: bool
+) -> Iterator[str]:
+    """Yield a table with the ranks in it, and those among all where there are several tables."""
+    headline = f"better than {escape(results.baseline.name)} rate [%]"
+    yield from render_table(
         [
+            *(["rank here", "rank of all"] if apart else ["rank"]),
             "model",
             "size [B]",
-            f"better than {_escape(results.baseline.name)} rate [%]",
+            mark_doubtful(headline, "win rate", results),
             "tie-adjusted [%]",
+            "won in both orders [%]",
             "tasks",
             "missing verdicts",
         ],
-        "lrrrrr",
+        "rrlrrrrrr" if apart else "rlrrrrrr",
         [
             [
-                _escape(row.name),
+                *([format_rank(row.group_rank) or NOTHING] if apart else []),
+                format_rank(row.rank) or NOTHING,
+                escape(row.name),
                 row.size_billions or NOTHING,
                 format_rate(row.win_rate),
                 format_rate(row.tie_adjusted),
+                format_rate(row.strict),
                 str(row.tasks),
                 str(row.missing),
             ]
             for row in rows
         ],
     )
+
+
+def _render_pairs(ranking: Ranking | None) -> Iterator[str]:
+    """Yield who is surely better than whom; the other pairs the data cannot tell apart."""
+    if ranking is None or not ranking.pairs:
+        return
+    sure = [pair for pair in ranking.pairs if pair.significant]
+    yield "## Which differences are sure"
+    yield ""
+    yield (
+        f"{len(sure)} of {len(ranking.pairs)} pairs differ ({ranking.separable_pct or 0:.1f}%): "
+        "paired by task, sign flips of whole pull requests, Holm's correction over all pairs, "
+        f"level {100 * ranking.level:.0f}%."
+    )
+    if not sure:
+        return
+    yield ""
+    yield from render_table(
+        ["better", "worse", "difference [points]", "p", "p, corrected", "p, McNemar"],
+        "llrrrr",
+        [
+            [
+                escape(pair.better),
+                escape(pair.worse),
+                format_change(pair.difference),
+                _format_p(pair.p),
+                _format_p(pair.p_holm),
+                NOTHING if pair.p_mcnemar is None else _format_p(pair.p_mcnemar),
+            ]
+            for pair in sure
+        ],
+    )
+
+
+def _format_p(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"  # noqa: PLR2004 - what is shown
+
+
+def _render_length(results: Results) -> Iterator[str]:
+    rows = [row for row in results.variants if row.length and row.length_controlled]
+    if not rows:
+        return
+    yield "## How much goes with length"
+    yield ""
+    yield from render_table(
+        ["variant", "tokens", "to the baseline's", "win rate [%]", "at the baseline's length [%]"],
+        "lrrrr",
+        list(map(_list_length, rows)),
+    )
+    if any(row.length_controlled and row.length_controlled.extrapolated for row in rows):
+        yield ""
+        yield (
+            "\\* beyond what was seen: fewer than 5% of the answers are longer, or shorter, than "
+            "the baseline's."
+        )
+
+
+def _list_length(row: VariantResult) -> list[str]:
+    length, controlled = row.length, row.length_controlled
+    if length is None or controlled is None:
+        return [_name_variant(row), *[NOTHING] * 4]
+    mark = " \\*" if controlled.extrapolated else ""
+    return [
+        _name_variant(row),
+        f"{length.mean_tokens:.0f}",
+        NOTHING if length.ratio is None else f"{length.ratio:.2f}",
+        format_rate(row.win_rate),
+        f"{format_rate(controlled.rate)}{mark}",
+    ]
 
 
 def _render_impact(results: Results) -> Iterator[str]:
@@ -138,7 +238,7 @@ def _render_impact(results: Results) -> Iterator[str]:
         return
     yield "## What fine-tuning changes"
     yield ""
-    yield from _render_table(
+    yield from render_table(
         [
             "model",
             "un-tuned [%]",
@@ -148,10 +248,10 @@ def _render_impact(results: Results) -> Iterator[str]:
         "lrrr",
         [
             [
-                _escape(row.name),
+                escape(row.name),
                 format_rate(by_name[row.untuned or ""].win_rate),
                 format_rate(row.win_rate),
-                _format_change(row.delta),
+                format_change(row.delta),
             ]
             for row in rows
         ],
@@ -161,7 +261,7 @@ def _render_impact(results: Results) -> Iterator[str]:
 def _render_tools(results: Results) -> Iterator[str]:
     yield "## Win rate by tool [%]"
     yield ""
-    yield from _render_table(
+    yield from render_table(
         ["variant", *results.tools],
         "l" + "r" * len(results.tools),
         [
@@ -176,8 +276,14 @@ def _render_by_judge(results: Results) -> Iterator[str]:
         return
     yield "## Win rate by judge [%]"
     yield ""
-    yield from _render_table(
-        ["variant", *map(name_judge, results.judges)],
+    yield from render_table(
+        [
+            "variant",
+            *(
+                mark_doubtful(name_judge(judge), f"win rate by {judge.name}", results)
+                for judge in results.judges
+            ),
+        ],
         "l" + "r" * len(results.judges),
         [
             [_name_variant(row), *(format_rate(judge.win_rate) for judge in row.by_judge)]
@@ -186,64 +292,10 @@ def _render_by_judge(results: Results) -> Iterator[str]:
     )
 
 
-def _render_judges(results: Results) -> Iterator[str]:
-    yield "## Judges"
-    yield ""
-    yield from _render_table(
-        [
-            "judge",
-            "model",
-            "verdicts",
-            "missing",
-            "same winner in both orders [%]",
-            "first place wins [%]",
-            "ties [%]",
-            "asked again",
-            "cost [USD]",
-        ],
-        "llrrrrrrr",
-        [
-            [
-                name_judge(judge),
-                f"`{_escape_code(judge.model)}`",
-                str(judge.verdicts),
-                str(sum(judge.missing.values())),
-                _format_number(judge.order_consistency_pct),
-                _format_number(judge.first_slot_pct),
-                _format_number(judge.ties_pct),
-                str(judge.re_asks),
-                "unknown" if judge.cost_usd is None else f"{judge.cost_usd:.2f}",
-            ]
-            for judge in results.judges
-        ],
-    )
-
-
-def _render_agreement(results: Results) -> Iterator[str]:
-    if not results.agreement:
-        return
-    names = {judge.name: name_judge(judge) for judge in results.judges}
-    yield "## Agreement of judges"
-    yield ""
-    yield from _render_table(
-        ["judges", "comparisons", "same verdict [%]", "Cohen's kappa"],
-        "lrrr",
-        [
-            [
-                " and ".join(names[name] for name in pair.judges),
-                str(pair.comparisons),
-                _format_number(pair.raw_pct),
-                NOTHING if pair.kappa is None else f"{pair.kappa:.2f}",
-            ]
-            for pair in results.agreement
-        ],
-    )
-
-
 def _render_validity(results: Results) -> Iterator[str]:
     yield "## Valid answers [%]"
     yield ""
-    yield from _render_table(
+    yield from render_table(
         [
             "variant",
             "as it stands",
@@ -264,7 +316,7 @@ def _render_validity(results: Results) -> Iterator[str]:
                 for row in results.variants
             ),
             _list_validity(
-                f"{_escape(results.baseline.name)} (baseline)",
+                f"{escape(results.baseline.name)} (baseline)",
                 results.baseline.validity,
                 results.baseline.valid_pct_by_tool,
             ),
@@ -280,7 +332,7 @@ def _list_validity(name: str, validity: Validity, by_tool: Iterable[float]) -> l
         validity.empty_pct,
         validity.cut_off_pct,
     )
-    return [name, *map(_format_number, (*shares, *by_tool))]
+    return [name, *map(format_number, (*shares, *by_tool))]
 
 
 def _render_controls(results: Results) -> Iterator[str]:
@@ -289,17 +341,17 @@ def _render_controls(results: Results) -> Iterator[str]:
         return
     yield "## Controls"
     yield ""
-    yield from _render_table(
+    yield from render_table(
         [
             "control",
             "expected",
-            f"better than {_escape(results.baseline.name)} rate [%]",
+            f"better than {escape(results.baseline.name)} rate [%]",
             "tie-adjusted [%]",
         ],
         "llrr",
         [
             [
-                _escape(row.name),
+                escape(row.name),
                 _EXPECTED[row.control] if row.control else NOTHING,
                 format_rate(row.win_rate),
                 format_rate(row.tie_adjusted),
@@ -314,10 +366,10 @@ def _render_failed(results: Results) -> Iterator[str]:
         return
     yield "## Models that failed"
     yield ""
-    yield from _render_table(
+    yield from render_table(
         ["model", "reason", "message"],
         "lll",
-        [[_escape(row.name), _escape(row.reason), _escape(row.message)] for row in results.failed],
+        [[escape(row.name), escape(row.reason), escape(row.message)] for row in results.failed],
     )
 
 
@@ -326,14 +378,14 @@ def _render_funnel(results: Results) -> Iterator[str]:
         return
     yield "## From the sources to the data"
     yield ""
-    yield from _render_table(
+    yield from render_table(
         ["step", "set", "counted", "in", "out", "left out, by reason"],
         "lllrrl",
         [
             [
-                _escape(step.step),
-                _escape(step.set),
-                _escape(step.unit),
+                escape(step.step),
+                escape(step.set),
+                escape(step.unit),
                 str(step.taken),
                 str(step.given),
                 ", ".join(_list_left_out(step)),
@@ -346,7 +398,7 @@ def _render_funnel(results: Results) -> Iterator[str]:
 def _list_left_out(step: FunnelStep) -> Iterator[str]:
     if step.moved:
         yield f"{step.moved} to the other set"
-    yield from (f"{_escape(reason)}: {count}" for reason, count in step.dropped.items())
+    yield from (f"{escape(reason)}: {count}" for reason, count in step.dropped.items())
 
 
 def _render_contamination(results: Results) -> Iterator[str]:
@@ -366,14 +418,6 @@ def _render_list(title: str, entries: Sequence[str]) -> Iterator[str]:
     yield from (f"- {' '.join(entry.split())}" for entry in entries)
 
 
-def _render_table(
-    head: Sequence[str], alignment: str, rows: Iterable[Sequence[str]]
-) -> Iterator[str]:
-    rules = ["---:" if side == "r" else "---" for side in alignment]
-    for cells in (head, rules, *rows):
-        yield f"| {' | '.join(cells)} |"
-
-
 def _of_kind(results: Results, kind: VariantKind) -> list[VariantResult]:
     return [row for row in results.variants if row.kind is kind]
 
@@ -384,22 +428,4 @@ def _name_variant(row: VariantResult) -> str:
         VariantKind.UNTUNED: "un-tuned",
         VariantKind.CONTROL: "control",
     }
-    return f"{_escape(row.name)} ({kinds[row.kind]})"
-
-
-def _format_number(number: float | None) -> str:
-    return NOTHING if number is None else f"{number:.1f}"
-
-
-def _flatten(text: str) -> str:
-    """Return text of others as one line of bounded length that cannot steer a terminal."""
-    line = "".join(each for each in " ".join(text.split()) if each.isprintable())
-    return line if len(line) <= _MAX_CELL else f"{line[: _MAX_CELL - 1]}…"
-
-
-def _escape(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", _flatten(text))
-
-
-def _escape_code(text: str) -> str:
-    return _flatten(text).replace("`", "'").replace("|", "\\|")
+    return f"{escape(row.name)} ({kinds[row.kind]})"

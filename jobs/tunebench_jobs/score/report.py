@@ -6,23 +6,27 @@ from collections.abc import Mapping, Sequence
 
 from tunebench_api.contamination import Contamination
 from tunebench_api.contract import ScoreConfig, VariantKind
-from tunebench_api.v1alpha1 import Interval, JudgeStatus, LeaderboardRow, Tool, ToolRate
+from tunebench_api.reliability import SUMMARY_KEY as RELIABILITY_KEY
+from tunebench_api.v1alpha1 import Interval, JudgeStatus, LeaderboardRow, ToolRate
 from tunebench_jobs.records import Completion, Task
-from tunebench_jobs.score.judges import (
-    NOT_AN_LLM,
-    build_agreements,
-    build_judge_results,
-    build_warnings,
-)
+from tunebench_jobs.score.agreement import build_agreements, build_panel_agreement
+from tunebench_jobs.score.board import Board, build_board
+from tunebench_jobs.score.cells import NOT_AN_LLM, NOTHING, format_compact_rate, format_rank
+from tunebench_jobs.score.doubts import build_reliability
+from tunebench_jobs.score.judges import build_judge_results, build_warnings
+from tunebench_jobs.score.kinship import build_kinship
 from tunebench_jobs.score.leaderboard import build_variant_results
-from tunebench_jobs.score.markdown import NOTHING, format_compact_rate
-from tunebench_jobs.score.outcomes import JudgedVariant, build_validity, list_levels
+from tunebench_jobs.score.original import find_panel_replication
+from tunebench_jobs.score.outcomes import JudgedVariant, build_validity
+from tunebench_jobs.score.power import build_power
+from tunebench_jobs.score.ranking import build_ranking, build_standings
 from tunebench_jobs.score.results import (
     Agreement,
     Baseline,
     FunnelStep,
     JudgeResult,
     Method,
+    Power,
     Rate,
     Results,
     VariantResult,
@@ -63,16 +67,18 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
     funnel: Sequence[FunnelStep] = (),
 ) -> Results:
     """Build everything that is reported; pure."""
-    rows = build_variant_results(config, tasks, variants)
-    judges = build_judge_results(config, variants)
-    agreement = tuple(build_agreements(config, variants))
-    present = {task.tool for task in tasks}
-    tools = tuple(tool for tool in Tool if tool in present)
-    shown = build_baseline(config, tasks, tools, baseline)
+    board = build_board(config, tasks, variants, baseline)
+    ranking = build_ranking(board)
+    rows = build_variant_results(board, build_standings(board, ranking))
+    judges = build_judge_results(board)
+    agreement = tuple(build_agreements(board))
+    panel_agreement = build_panel_agreement(board)
+    shown = build_baseline(board, baseline)
+    unreadable, power = shown.validity.invalid_pct, build_power(board)
     return Results(
         run=config.run,
         baseline=shown,
-        tools=tools,
+        tools=tuple(board.tools),
         tasks=len(tasks),
         pull_requests=len({task.pr for task in tasks}),
         judging=config.judging,
@@ -85,44 +91,56 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
         failed=config.failed,
         warnings=(
             *(Warned(reason="FewerPullRequests", message=each) for each in shortfalls),
-            *build_warnings(config, shown, rows, agreement),
+            *build_warnings(config, shown, rows, agreement, ranking),
         ),
-        notes=tuple(build_notes(config, tasks, judges)),
+        notes=tuple(build_notes(config, tasks, judges, power)),
         contamination=contamination,
         funnel=tuple(funnel),
         inputs=inputs,
         prompts=prompts,
         versions=versions,
+        ranking=ranking,
+        panel_agreement=panel_agreement,
+        kinship=build_kinship(board),
+        power=power,
+        reliability=build_reliability(board, judges, rows, panel_agreement, unreadable),
+        replication=find_panel_replication([config.judges[judge] for judge in board.panel]),
     )
 
 
-def build_baseline(
-    config: ScoreConfig,
-    tasks: Sequence[Task],
-    tools: Sequence[Tool],
-    completions: Sequence[Completion],
-) -> Baseline:
+def build_baseline(board: Board, completions: Sequence[Completion]) -> Baseline:
     """Say what everything is compared with, and how well it reads itself."""
-    levels = list_levels(tasks, completions)
-    rows = list(zip(tasks, levels, completions, strict=True))
-    by_tool = [[(level, row) for task, level, row in rows if task.tool is tool] for tool in tools]
+    rows = list(zip(board.tasks, board.baseline, completions, strict=True))
+    by_tool = [
+        [(reading, row) for task, reading, row in rows if task.tool is tool] for tool in board.tools
+    ]
+    spec = board.config.baseline_spec
     return Baseline(
-        name=config.baseline_spec.name,
-        family=config.baseline_spec.family,
-        validity=build_validity(levels, completions),
+        name=spec.name,
+        family=spec.family,
+        validity=build_validity(board.baseline, completions),
         valid_pct_by_tool=tuple(
-            build_validity([level for level, _ in part], [row for _, row in part]).valid_pct
+            build_validity([reading for reading, _ in part], [row for _, row in part]).valid_pct
             for part in by_tool
         ),
     )
 
 
 def build_notes(
-    config: ScoreConfig, tasks: Sequence[Task], judges: Sequence[JudgeResult]
+    config: ScoreConfig,
+    tasks: Sequence[Task],
+    judges: Sequence[JudgeResult],
+    power: Power | None = None,
 ) -> list[str]:
     """Say what the numbers do not say."""
     prs = len({task.pr for task in tasks})
     notes = [_INTERVALS.format(resamples=config.statistics.resamples), _NOT_COVERED, _MISSING]
+    if power:
+        notes.append(
+            f"This run finds a difference of {power.points:.1f} points in four cases of five "
+            f"({power.basis}); of {power.points_holm:.1f} points after Holm's correction, "
+            f"with {power.comparisons} comparisons."
+        )
     if prs < MIN_CLUSTERS_RATE:
         notes.append("One pull request says nothing about others, so there are no intervals.")
     elif prs < _FEW_PULL_REQUESTS:
@@ -142,6 +160,16 @@ def build_summary(results: Results) -> dict[str, object]:
         "agreement": format_agreement(results.agreement),
         "best": best.name if best else "",
         "winRate": format_compact_rate(best.win_rate) if best else "",
+        **_summarise_judges(results),
+    }
+
+
+def _summarise_judges(results: Results) -> dict[str, object]:
+    alpha = results.panel_agreement.alpha if results.panel_agreement else None
+    return {
+        "alpha": "" if alpha is None else f"{alpha.value:.2f}",
+        "replication": results.replication or "",
+        RELIABILITY_KEY: results.reliability.to_wire() if results.reliability else None,
     }
 
 
@@ -168,6 +196,11 @@ def build_row(row: VariantResult) -> LeaderboardRow:
         schema_valid_pct=f"{row.validity.valid_pct:.1f}",
         missing=row.missing,
         delta=build_interval(row.delta) if row.delta else None,
+        strict=build_interval(row.strict) if row.strict else None,
+        length_controlled=(
+            build_interval(row.length_controlled.rate) if row.length_controlled else None
+        ),
+        rank=format_rank(row.rank),
     )
 
 
@@ -180,9 +213,16 @@ def build_interval(rate: Rate | None) -> Interval:
 
 def build_judge_status(judge: JudgeResult) -> JudgeStatus:
     """Build a judge's line in the status."""
-    consistency, first = (
+    consistency, first, ties, longer, failures, flips = (
         "" if share is None else f"{share:.1f}"
-        for share in (judge.order_consistency_pct, judge.first_slot_pct)
+        for share in (
+            judge.order_consistency_pct,
+            judge.first_slot_pct,
+            judge.ties_pct,
+            judge.longer_wins_pct,
+            judge.parse_failures_pct,
+            judge.repeat_flips_pct,
+        )
     )
     return JudgeStatus(
         name=judge.name,
@@ -192,4 +232,9 @@ def build_judge_status(judge: JudgeResult) -> JudgeStatus:
         first_slot_pct=first,
         cost_usd="" if judge.cost_usd is None else f"{judge.cost_usd:.2f}",
         llm=judge.llm,
+        ties_pct=ties,
+        longer_wins_pct=longer,
+        parse_failures_pct=failures,
+        repeat_flips_pct=flips,
+        replication=judge.replication or "",
     )

@@ -24,7 +24,7 @@ from tunebench_jobs.stage import load_result
 _EVAL_FILE = "eval.jsonl"
 _MANIFEST_FILE = "manifest.json"
 _COMPLETIONS_FILE = "completions.jsonl"
-_PACKAGES = ("tunebench", "litellm", "numpy", "pydantic", "pyyaml")
+_PACKAGES = ("tunebench", "litellm", "numpy", "pydantic", "pyyaml", "scipy", "tiktoken")
 _BILLION = 1e9
 
 
@@ -83,23 +83,35 @@ def load_variants(
                 spec=spec.model_copy(update={"size_billions": sizes.get(spec.name)}),
                 completions=_select(completions, tasks, f"variant `{spec.name}`"),
                 verdicts=list(verdicts),
-                control=find_control(spec, completions, baseline),
+                control=find_control(spec, completions, baseline, load_control(spec, context)),
             )
         )
     return variants
 
 
 def find_control(
-    spec: ScoredVariant, ours: Mapping[str, Completion], baseline: Mapping[str, Completion]
+    spec: ScoredVariant,
+    ours: Mapping[str, Completion],
+    baseline: Mapping[str, Completion],
+    written_as: Control | None = None,
 ) -> Control | None:
     """Return which control a variant is: the self control gives the baseline's own completions."""
-    if spec.kind is not VariantKind.CONTROL:
-        return None
+    if spec.kind is not VariantKind.CONTROL or written_as is not None:
+        return written_as
     same = all(
         task in baseline and row.completion == baseline[task].completion
         for task, row in ours.items()
     )
     return Control.SELF if same else Control.NULL
+
+
+def load_control(spec: ScoredVariant, context: StageContext) -> Control | None:
+    """Return which control the control stage says that it wrote."""
+    if spec.kind is not VariantKind.CONTROL:
+        return None
+    result = load_result(context.path(f"{spec.completions}/{RESULT_FILE}").parent)
+    written = result.summary.get("control") if result else None
+    return Control(written) if written in set(Control) else None
 
 
 def load_sizes(config: ScoreConfig, context: StageContext) -> dict[str, str]:

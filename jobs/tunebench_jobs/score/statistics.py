@@ -1,26 +1,28 @@
-"""Estimates and intervals over tasks that hang together by pull request; pure NumPy.
+"""Estimates and intervals over tasks that hang together by pull request; pure.
 
 An estimate is the mean over the tools of the mean over a tool's tasks (macro-average). Its 95%
 interval is a percentile bootstrap that draws whole pull requests, so that the tasks of one pull
-request, its judges and its orders stay together. Two corrections keep it honest when there are few:
+request, its judges and its orders stay together. Three corrections keep it honest when there are
+few pull requests, or few wins:
 
 - the percentiles are those of the *expanded* percentile interval (Hesterberg 2015), because the
   plain ones are too narrow by the same factor as a normal interval is against Student's t;
-- for a rate, the interval also covers what so few pull requests cannot exclude: that a share
-  `1 - 0.05 ** (1 / n)` of all pull requests ends otherwise than those seen. Else 0 of 8 would be
-  "0 ±0".
+- a rate's interval is no narrower than Wilson's for as many independent tasks as have the same
+  standard error, because percentiles are too short where wins are rare;
+- where no pull request differs from another, the interval is what so few cannot exclude: that a
+  share `1 - 0.05 ** (1 / n)` of all ends otherwise than those seen. Else 0 of 8 would be "0 ±0".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +34,6 @@ MIN_CLUSTERS_DIFFERENCE = 5
 _CHUNK_CELLS = 4_000_000
 # Ends of an interval that are closer than this are equal but for rounding.
 _ROUNDING = 1e-9
-_NORMAL = NormalDist()
 
 
 class Estimate(NamedTuple):
@@ -74,9 +75,10 @@ class Bootstrap:
 
         A row without any value has no estimate.
         """
+        errors = build_clustered_errors(values, self.design)
         return [
-            None if np.isnan(point) else _build_rate(float(point), draws, count)
-            for point, draws, count in self._bootstrap(values)
+            None if np.isnan(point) else _build_rate(float(point), draws, count, float(error))
+            for (point, draws, count), error in zip(self._bootstrap(values), errors, strict=True)
         ]
 
     def estimate_differences(self, values: Floats) -> list[Estimate | None]:
@@ -86,46 +88,90 @@ class Bootstrap:
             for point, draws, count in self._bootstrap(values)
         ]
 
+    def draw_rates(self, values: Floats) -> Floats:
+        """Return the estimate of each row in every resample: a row of draws for each."""
+        sums, counts = sum_clusters(values, self.design)
+        return self.collect(lambda drawn: average_tools(sums @ drawn.T, counts @ drawn.T).T).T
+
+    def collect(
+        self, statistic: Callable[[Floats], Floats], *, resamples: int | None = None
+    ) -> Floats:
+        """Return a statistic of every resample, or of the first ones.
+
+        `statistic` is given how often some resamples draw each pull request, and returns a row for
+        each of these.
+        """
+        limit = min(resamples or self.resamples, self.resamples)
+        chunks = _draw_resamples(self.design.cluster_count, limit, self.seed)
+        return np.concatenate([statistic(chunk) for chunk in chunks])
+
     def _bootstrap(self, values: Floats) -> Iterator[tuple[float, Floats, int]]:
         """Yield each row's estimate, its resampled estimates, and its pull requests."""
-        sums, counts = _sum_clusters(values, self.design)
-        points = _average_tools(sums.sum(axis=-1), counts.sum(axis=-1))
-        draws = np.concatenate(
-            [
-                _average_tools(sums @ chunk.T, counts @ chunk.T)
-                for chunk in _draw_resamples(self.design.cluster_count, self.resamples, self.seed)
-            ],
-            axis=-1,
-        )
+        sums, counts = sum_clusters(values, self.design)
+        points = average_tools(sums.sum(axis=-1), counts.sum(axis=-1))
         clusters = (counts.sum(axis=0) > 0).sum(axis=-1)
-        yield from zip(points, draws, clusters.tolist(), strict=True)
+        yield from zip(points, self.draw_rates(values), clusters.tolist(), strict=True)
 
 
 def build_interval_levels(clusters: int) -> tuple[float, float]:
     """Return the percentiles, as shares, of the expanded 95% percentile interval."""
     tail = (1 - CONFIDENCE) / 2
-    quantile = build_student_quantile(1 - tail, clusters - 1)
-    expanded = _NORMAL.cdf(-sqrt(clusters / (clusters - 1)) * quantile)
+    quantile = float(stdtrit(clusters - 1, 1 - tail))
+    expanded = float(ndtr(-sqrt(clusters / (clusters - 1)) * quantile))
     return expanded, 1 - expanded
 
 
-def build_student_quantile(share: float, freedom: int) -> float:
-    """Return a quantile of Student's t: exact for 1 and 2 degrees of freedom, else within 0.2%."""
-    if freedom == 1:
-        return float(np.tan(np.pi * (share - 0.5)))
-    if freedom == 2:  # noqa: PLR2004 - the closed forms end here
-        width = 2 * share - 1
-        return width * sqrt(2 / (1 - width * width))
-    # Cornish-Fisher expansion, Abramowitz and Stegun 26.7.5.
-    z = _NORMAL.inv_cdf(share)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return sum((term / freedom**power for power, term in enumerate(terms)), 0.0)
+def find_interval(draws: Floats, clusters: int) -> tuple[float, float] | None:
+    """Return the interval of any statistic from its draws; NaN is a draw without a value."""
+    if clusters < MIN_CLUSTERS_DIFFERENCE or np.isnan(draws).all():
+        return None
+    return _find_ends(draws, clusters)
+
+
+def build_clustered_errors(values: Floats, design: Design) -> Floats:
+    """Return the standard error of each row's estimate, clustered by pull request.
+
+    Miller 2024 (arXiv 2411.00640), for the mean of the tools' means: the root of the sum of squares
+    of what each pull request adds to the deviation.
+    """
+    sums, counts = sum_clusters(values, design)
+    totals = counts.sum(axis=-1)
+    means = _divide(sums.sum(axis=-1), totals)
+    added = _divide(sums - means[..., None] * counts, totals[..., None]).sum(axis=0)
+    tools = (totals > 0).sum(axis=0)
+    errors = np.sqrt((added**2).sum(axis=-1))
+    return np.where(tools > 0, _divide(errors, tools), np.nan)
+
+
+def build_normal_interval(point: float, error: float) -> tuple[float, float]:
+    """Return the 95% interval of a share by its standard error alone, within 0 and 1."""
+    half = float(ndtri(1 - (1 - CONFIDENCE) / 2)) * error
+    return max(point - half, 0.0), min(point + half, 1.0)
+
+
+def build_wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95% interval of a share of independent tasks."""
+    return _build_wilson(share, count, float(ndtri(1 - (1 - CONFIDENCE) / 2)))
+
+
+def _build_wilson(share: float, count: float, quantile: float) -> tuple[float, float]:
+    square = quantile**2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return middle - half, middle + half
+
+
+def build_score_interval(share: float, error: float, clusters: int) -> tuple[float, float]:
+    """Return Wilson's interval with Student's quantile and as many tasks as the error speaks for.
+
+    That many independent tasks would have the same error; it is what is done for shares in surveys
+    of clusters (Korn and Graubard 1998, with Wilson's interval for the exact one).
+    """
+    if error <= 0 or not 0 < share < 1:
+        return share, share
+    count = share * (1 - share) / error**2 * (clusters - 1) / clusters
+    quantile = float(stdtrit(clusters - 1, 1 - (1 - CONFIDENCE) / 2))
+    return _build_wilson(share, count, quantile)
 
 
 def build_unseen_share(clusters: int) -> float:
@@ -133,24 +179,35 @@ def build_unseen_share(clusters: int) -> float:
     return float(1 - (1 - CONFIDENCE) ** (1 / clusters))
 
 
-def build_agreement(left: Sequence[str], right: Sequence[str]) -> tuple[float, float | None]:
+def build_agreement(
+    left: Sequence[str] | NDArray[np.intp], right: Sequence[str] | NDArray[np.intp]
+) -> tuple[float, float | None]:
     """Return the share of equal labels and Cohen's kappa; that needs more than one label."""
-    labels = sorted({*left, *right})
-    rows, columns = (np.array([labels.index(name) for name in side]) for side in (left, right))
+    labels, codes = np.unique(np.concatenate([left, right]), return_inverse=True)
     table = np.zeros((len(labels), len(labels)))
-    np.add.at(table, (rows, columns), 1 / len(left))
+    np.add.at(table, tuple(codes.reshape(2, -1)), 1 / len(left))
     observed = float(np.trace(table))
     expected = float(table.sum(axis=0) @ table.sum(axis=1))
-    return observed, (observed - expected) / (1 - expected) if expected < 1 else None
+    # Of one label alone, what is expected is 1 but for rounding.
+    return observed, (observed - expected) / (1 - expected) if len(labels) > 1 else None
 
 
-def _build_rate(point: float, draws: Floats, clusters: int) -> Estimate:
+def _build_rate(point: float, draws: Floats, clusters: int, error: float) -> Estimate:
     if clusters < MIN_CLUSTERS_RATE:
         return Estimate(point, None, None)
     low, high = _find_ends(draws, clusters)
+    if high - low < _ROUNDING:
+        return _build_unseen(point, clusters)
+    score = build_score_interval(point, error, clusters)
+    # Wilson's ends lie within 0 and 1, but for rounding.
+    return Estimate(point, max(min(low, score[0]), 0.0), min(max(high, score[1]), 1.0))
+
+
+def _build_unseen(point: float, clusters: int) -> Estimate:
+    """Return what so few pull requests cannot exclude, where none differs from another."""
     unseen = build_unseen_share(clusters)
     seen = (1 - unseen) * point
-    return Estimate(point, min(low, seen), max(high, seen + unseen))
+    return Estimate(point, seen, seen + unseen)
 
 
 def _build_difference(point: float, draws: Floats, clusters: int) -> Estimate:
@@ -170,7 +227,7 @@ def _find_ends(draws: Floats, clusters: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _sum_clusters(values: Floats, design: Design) -> tuple[Floats, Floats]:
+def sum_clusters(values: Floats, design: Design) -> tuple[Floats, Floats]:
     """Return sums and counts by tool, row and pull request."""
     shape = (design.tool_count, len(values), design.cluster_count)
     sums, counts = np.zeros(shape), np.zeros(shape)
@@ -183,13 +240,26 @@ def _sum_clusters(values: Floats, design: Design) -> tuple[Floats, Floats]:
     return sums, counts
 
 
-def _average_tools(sums: Floats, counts: Floats) -> Floats:
+def average_tools(sums: Floats, counts: Floats) -> Floats:
     """Return the mean of the tools' means, over the tools that have any value."""
-    means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
     tools = (counts > 0).sum(axis=0)
-    average: Floats = np.full(tools.shape, np.nan)
-    np.divide(means.sum(axis=0), tools, out=average, where=tools > 0)
-    return average
+    means = _divide(sums, counts).sum(axis=0)
+    return np.where(tools > 0, _divide(means, tools), np.nan)
+
+
+def average_values(values: Floats, design: Design) -> Floats:
+    """Return the estimate of one row, or of each of several."""
+    rows = np.atleast_2d(values)
+    sums, counts = sum_clusters(rows, design)
+    averages = average_tools(sums.sum(axis=-1), counts.sum(axis=-1))
+    return averages.reshape(values.shape[:-1])
+
+
+def _divide(numerators: Floats, denominators: Floats | NDArray[np.intp]) -> Floats:
+    """Divide, and return 0 where there is nothing to divide by."""
+    quotients: Floats = np.zeros(np.broadcast_shapes(numerators.shape, denominators.shape))
+    np.divide(numerators, denominators, out=quotients, where=denominators > 0)
+    return quotients
 
 
 def _draw_resamples(clusters: int, resamples: int, seed: int) -> Iterator[Floats]:

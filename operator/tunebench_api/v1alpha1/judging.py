@@ -77,6 +77,7 @@ class Control(StrEnum):
     # Not "Null", which YAML reads as no value.
     NULL = "NullModel"
     SELF = "Self"
+    PADDED = "Padded"
 
 
 class JudgingSpec(Wire):
@@ -97,8 +98,9 @@ class JudgingSpec(Wire):
     controls: tuple[Control, ...] = Field(
         default=(Control.NULL,),
         description="NullModel: a constant answer, which must lose. Self: the baseline against "
-        "itself, which must tie. Absent: NullModel.",
-        max_length=2,
+        "itself, which must tie. Padded: the baseline's answers with words that say nothing, which "
+        "must not win. Absent: NullModel.",
+        max_length=3,
         json_schema_extra=unique_list(),
     )
     retries: Annotated[int, Field(ge=0, le=10)] = Field(

@@ -172,6 +172,11 @@ class ModelSpec(Wire):
     size_billions: Decimal | None = Field(
         default=None, description="Parameters in billions, to show. Absent: counted."
     )
+    family: ShortText | None = Field(
+        default=None,
+        description="Vendor family of the base model, so that judges of the same one are flagged. "
+        "Absent: unknown.",
+    )
     evaluate_untuned: EvaluateUntuned = Field(
         default=EvaluateUntuned.ENABLED,
         description="Judge the base model too, once for all models of one base. Absent: Enabled.",

@@ -104,6 +104,18 @@ class LeaderboardRow(Wire):
     delta: Interval | None = Field(
         default=None, description="Win rate minus that of the un-tuned base, in points."
     )
+    strict: Interval | None = Field(
+        default=None,
+        description="Share of tasks won in both orders. Absent: scored by an older version.",
+    )
+    length_controlled: Interval | None = Field(
+        default=None,
+        description="Win rate had the answers the baseline's length. Absent: not estimated.",
+    )
+    rank: ShortText = Field(
+        default="",
+        description="Ranks that the data allow, such as 1-4. Absent: none can be given.",
+    )
 
 
 class JudgeStatus(Wire):
@@ -120,6 +132,22 @@ class JudgeStatus(Wire):
     )
     cost_usd: ShortText = Field(default="", description="Cost as LiteLLM reports it.")
     llm: bool = Field(default=True, description="False: the reference judge, which is not an LLM.")
+    ties_pct: ShortText = Field(default="", description="Share of verdicts that are ties.")
+    longer_wins_pct: ShortText = Field(
+        default="", description="Share of decided verdicts for the longer completion."
+    )
+    parse_failures_pct: ShortText = Field(
+        default="", description="Share of verdicts that could not be read, however often asked."
+    )
+    repeat_flips_pct: ShortText = Field(
+        default="",
+        description="Share of repeated questions with several winners. Absent: none was repeated.",
+    )
+    replication: ShortText = Field(
+        default="",
+        description="How close it is to a judge of the benchmark of 2024: Exact, SameFamily or "
+        "Substitute. Absent: scored by an older version.",
+    )
 
 
 class Summary(Wire):
@@ -132,6 +160,15 @@ class Summary(Wire):
     agreement: ShortText = Field(
         default="",
         description="Share of comparisons on which two judges agree, in percent, over all pairs.",
+    )
+    alpha: ShortText = Field(
+        default="",
+        description="Krippendorff's alpha of the headline's judges. Absent: there is one judge.",
+    )
+    replication: ShortText = Field(
+        default="",
+        description="How close the headline's judges are to those of the benchmark of 2024: Exact, "
+        "SameFamily or Substitute. Absent: not scored.",
     )
     cost_usd: ShortText = Field(
         default="",

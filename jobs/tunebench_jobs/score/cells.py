@@ -1,0 +1,91 @@
+"""How numbers and the words of others look in a Markdown table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from tunebench_jobs.score.results import Coefficient, JudgeResult, RankSet, Rate
+
+NOTHING = "n/a"
+NO_INTERVAL = "no interval"
+NOT_AN_LLM = "reference judge, not an LLM"
+_MAX_CELL = 300
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def format_rate(rate: Rate | None) -> str:
+    """Return a rate with its interval, such as `40.7 (36.8 to 44.6)`."""
+    return NOTHING if rate is None else f"{rate.pct:.1f} ({format_interval(rate)})"
+
+
+def format_compact_rate(rate: Rate | None) -> str:
+    """Return a rate with its interval where columns are narrow, such as `40.7 (36.8-44.6)`."""
+    return format_rate(rate).replace(" to ", "-")
+
+
+def format_interval(rate: Rate | None) -> str:
+    """Return the ends of an interval, such as `36.8 to 44.6`; few pull requests have none."""
+    if rate is None or rate.lo is None or rate.hi is None:
+        return NO_INTERVAL
+    return f"{rate.lo:.1f} to {rate.hi:.1f}"
+
+
+def format_change(delta: Rate | None) -> str:
+    """Return a difference with its interval, such as `+3.1 (-0.4 to +6.6)`."""
+    if delta is None:
+        return NOTHING
+    if delta.lo is None or delta.hi is None:
+        return f"{delta.pct:+.1f} ({NO_INTERVAL})"
+    return f"{delta.pct:+.1f} ({delta.lo:+.1f} to {delta.hi:+.1f})"
+
+
+def format_coefficient(coefficient: Coefficient | None) -> str:
+    """Return a coefficient with its interval, such as `0.61 (0.55 to 0.66)`."""
+    if coefficient is None:
+        return NOTHING
+    if coefficient.lo is None or coefficient.hi is None:
+        return f"{coefficient.value:.2f} ({NO_INTERVAL})"
+    return f"{coefficient.value:.2f} ({coefficient.lo:.2f} to {coefficient.hi:.2f})"
+
+
+def format_rank(rank: RankSet | None) -> str:
+    """Return the ranks that the data allow, such as `1-4`; nothing where there are none."""
+    if rank is None:
+        return ""
+    return str(rank.low) if rank.low == rank.high else f"{rank.low}-{rank.high}"
+
+
+def name_judge(judge: JudgeResult) -> str:
+    """Return a judge's name; the reference judge is never taken for an LLM."""
+    return escape(judge.name) if judge.llm else f"{escape(judge.name)} ({NOT_AN_LLM})"
+
+
+def render_table(
+    head: Sequence[str], alignment: str, rows: Iterable[Sequence[str]]
+) -> Iterator[str]:
+    """Yield the lines of a table; `alignment` has `l` or `r` for each column."""
+    rules = ["---:" if side == "r" else "---" for side in alignment]
+    for cells in (head, rules, *rows):
+        yield f"| {' | '.join(cells)} |"
+
+
+def format_number(number: float | None) -> str:
+    """Return a percentage, or that there is none."""
+    return NOTHING if number is None else f"{number:.1f}"
+
+
+def _flatten(text: str) -> str:
+    """Return text of others as one line of bounded length that cannot steer a terminal."""
+    line = "".join(each for each in " ".join(text.split()) if each.isprintable())
+    return line if len(line) <= _MAX_CELL else f"{line[: _MAX_CELL - 1]}…"
+
+
+def escape(text: str) -> str:
+    """Return text of others so that it means nothing in Markdown."""
+    return _SPECIAL.sub(r"\\\1", _flatten(text))
+
+
+def escape_code(text: str) -> str:
+    """Return text of others for a code span."""
+    return _flatten(text).replace("`", "'").replace("|", "\\|")
