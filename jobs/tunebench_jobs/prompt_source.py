@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebench_api.v1alpha1 import PromptsSpec, Variable
-from tunebench_jobs.data.load import parse_local_path
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.local_paths import parse_local_path
 from tunebench_jobs.prompts import PromptSet, builtin_prompts_dir, load_prompt_set
 from tunebench_jobs.prompts.variables import Value
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tunebench_jobs.errors import JobError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.failures import run_tool
 from tunebench_jobs.prompts import PromptSetReport, TextReport, check_prompt_set
-
-logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,13 +18,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path, help="folder of TOML files in PR-Agent's layout")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     options = parser.parse_args(arguments)
-    try:
+
+    def check() -> str:
         report = check_prompt_set(options.directory)
-    except JobError as error:
-        return tell_failure(error, options.output)
-    text = json.dumps(asdict(report), indent=1) if options.output == "json" else _build_text(report)
-    sys.stdout.write(f"{text}\n")
-    return 0
+        as_json = options.output == "json"
+        return json.dumps(asdict(report), indent=1) if as_json else _build_text(report)
+
+    return run_tool(check, options.output)
 
 
 def _build_text(report: PromptSetReport) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,10 @@ class ChangedFile(Record):
     old_text: str | None = None
     new_text: str | None = None
     is_binary: bool = False
+
+
+# Bytes of each language in a repository; more than Parquet's integers hold are none.
+Languages = Mapping[str, Annotated[int, Field(ge=0, lt=1 << 63)]]
 
 
 class PullRequest(Record):
@@ -43,8 +47,8 @@ class PullRequest(Record):
     commit: str = ""
     # Repository that this one was forked from.
     fork_of: str | None = None
-    # Bytes of each language in the repository: PR-Agent puts files in this order.
-    languages: Mapping[str, int] = Field(default_factory=dict)
+    # PR-Agent puts files in the order of their sizes.
+    languages: Languages = Field(default_factory=dict)
     commits: tuple[str, ...] = ()
     files: tuple[ChangedFile, ...] = Field(min_length=1)
     answers: Mapping[Tool, str | None] = Field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 PVC_SCHEME = "pvc://"
@@ -87,6 +87,22 @@ def split_pattern(path: str) -> tuple[str, str]:
     parts = path.split("/")
     first = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
     return "/".join(parts[:first]), "/".join(parts[first:])
+
+
+def list_matches(path: str) -> list[str]:
+    """Return the files of this machine that match a pattern, by their names below its folder.
+
+    `**` follows no links, because one that leads back would have no end.
+
+    Raises:
+        ValueError: It is no pattern.
+    """
+    folder, pattern = split_pattern(path)
+    if not pattern:
+        return []
+    root = Path(folder or ("/" if path.startswith("/") else "."))
+    found = root.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)
+    return sorted(each.relative_to(root).as_posix() for each in found if each.is_file())
 
 
 def check_bucket(uri: str) -> None:

@@ -10,36 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_stage import run_stage
 from make_pulls import ANSWERS, make_row, save_rows
 from pyarrow import parquet
 
-from tunebench_api.contract import DataConfig, Runtime
-from tunebench_jobs.context import Outcome, StageContext
+from tunebench_api.contract import DataConfig
+from tunebench_jobs.context import Outcome
 from tunebench_jobs.curate.candidates import load_candidates
 from tunebench_jobs.curate.decision_file import DecisionFile
 from tunebench_jobs.curate.desk import Desk, Wish
-from tunebench_jobs.data.stage import run_data
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import Task, load_jsonl
 
 pytestmark = pytest.mark.jobs
-
-PROMPTS = Path(__file__).parents[2] / "prompts"
 
 
 def build(folder: Path, dataset: dict[str, Any], *tools: str) -> Outcome:
     """Run the data stage in a folder."""
     prompts = {"builtin": "compact"}
     raw = {"dataset": dataset, "tools": tools or ["Describe"], "prompts": prompts, "seed": 1}
-    runtime = Runtime(
-        store=str(folder),
-        output="data",
-        report=str(folder / "report.json"),
-        prompts_dir=str(PROMPTS),
-    )
-    context = StageContext(runtime)
-    context.output.mkdir(parents=True)
-    return run_data(DataConfig.from_wire(raw), context)
+    return run_stage(folder, DataConfig.from_wire(raw), "data")
 
 
 def make_dataset(folder: Path, rows: list[dict[str, Any]], **changes: object) -> dict[str, Any]:

@@ -384,6 +384,32 @@ def test_clone_of_a_url_is_brought_up_to_date(tmp_path: Path) -> None:
     assert (first, count()) == (1, 2)
 
 
+def test_a_clone_follows_the_main_branch(tmp_path: Path) -> None:
+    """`HEAD` of an address is what it is today, not what it was when it was cloned."""
+    path = make_repository(tmp_path / "inventory", [FIRST])
+    url, options = f"file://{path}", GitOptions(9, clones=tmp_path / "clones")
+    open_history(url, "HEAD", options)
+    git = ["git", "-C", str(path)]
+    subprocess.run([*git, "branch", "--quiet", "-m", "main", "trunk"], check=True)
+    history = open_history(url, "HEAD", options)
+
+    assert history.repository.branch == "trunk"
+    assert len(list(history.read())) == 1
+
+
+def test_a_clone_that_a_killed_fetch_left_behind_is_made_anew(tmp_path: Path) -> None:
+    """Locks that nobody holds are in the way for ever."""
+    path = make_repository(tmp_path / "inventory", [FIRST])
+    url, options = f"file://{path}", GitOptions(9, clones=tmp_path / "clones")
+    open_history(url, "main", options)
+    (clone,) = (each for each in (tmp_path / "clones").iterdir() if each.is_dir())
+    (clone / "refs/heads").mkdir(parents=True, exist_ok=True)
+    (clone / "refs/heads/main.lock").touch()
+    make_repository(path, [FIRST, MadeCommit("Count to one", {"app.py": b"1\n"})])
+
+    assert len(list(open_history(url, "main", options).read())) == 2
+
+
 @pytest.mark.parametrize(
     ("address", "ref", "words"),
     [

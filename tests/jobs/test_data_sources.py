@@ -7,9 +7,8 @@ import json
 import resource
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from bucket_server import BucketServer, leading_to_server
+from local_http import QuietHandler, serving
 from make_pulls import make_row, save_rows
 from make_repository import MadeCommit, make_repository
 from pyarrow import parquet
@@ -91,6 +91,52 @@ def test_a_pattern_is_what_matches(tmp_path: Path) -> None:
         open_train(tmp_path, {"uri": f"{folder}/*.csv"})
 
 
+def test_links_that_lead_back_are_not_followed(tmp_path: Path) -> None:
+    """Two of them would make a pattern's folders without number, and each row a copy."""
+    folder = tmp_path / "prs"
+    (folder / "deep").mkdir(parents=True)
+    save_rows(folder / "deep/a.jsonl", [make_row(1)])
+    (folder / "deep/back").symlink_to("..")
+    (folder / "again").symlink_to(".")
+    (folder / "self.jsonl").symlink_to("self.jsonl")
+
+    assert read(tmp_path, {"uri": f"{folder}/**/*.jsonl"})[0] == ["1"]
+    assert read(tmp_path, {"uri": f"{folder}/**"})[0] == ["1"]
+    assert read(tmp_path, {"uri": str(folder)})[0] == ["1"]
+    with pytest.raises(InputError, match=r"`spec\.dataset\.train\.uri` must be a pattern"):
+        open_train(tmp_path, {"uri": f"{folder}/a**/x.jsonl"})
+
+
+LARGE = pa.map_(pa.string(), pa.uint64())
+MAP_OF_STRUCTS = pa.map_(pa.struct([("a", pa.int64())]), pa.int64())
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(("merged_at", pa.array([2**62], pa.timestamp("s"))), id="moment far away"),
+        pytest.param(("merged_at", pa.array([1], pa.timestamp("s", "Mars/Base"))), id="zone"),
+        pytest.param(("merged_at", pa.array([2**60], pa.date64())), id="day far away"),
+        pytest.param(("merged_at", pa.array([2**62], pa.duration("s"))), id="duration"),
+        pytest.param(("title", pa.array([b"\xff"], pa.binary())), id="bytes"),
+        pytest.param(("languages", pa.array([[("Go", 2**64 - 1)]], LARGE)), id="large number"),
+        pytest.param(("languages", pa.array([[({"a": 1}, 7)]], MAP_OF_STRUCTS)), id="odd keys"),
+    ],
+)
+def test_types_that_no_row_has_cost_one_row(tmp_path: Path, column: tuple[str, Any]) -> None:
+    """What Arrow can say and a row cannot is a broken row, and the other file is read."""
+    row = make_row(1)
+    row.pop(column[0], None)
+    table = pa.Table.from_pylist([row]).append_column(*column)
+    parquet.write_table(table, tmp_path / "a.parquet")
+    save_rows(tmp_path / "b.jsonl", [make_row(2)])
+    ids, broken, _ = read(tmp_path, {"uri": str(tmp_path)})
+
+    assert ids == ["2"]
+    assert len(broken) == 1
+    assert "a.parquet:row 1" in broken[0].origin
+
+
 def test_hostile_rows_do_not_end_the_stream(tmp_path: Path) -> None:
     """Each is a broken row at its line, and all good rows are read."""
     lines = [
@@ -151,7 +197,7 @@ def test_parquet_text_that_is_no_utf8_costs_one_row(tmp_path: Path) -> None:
     assert broken[0].origin.endswith("prs.parquet:row 2")
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler, BaseHTTPRequestHandler):
     """Serves rows, errors and bodies that end too early."""
 
     def do_GET(self) -> None:
@@ -167,20 +213,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def web() -> Iterator[str]:
     """Return the address of a web server without ranges or listings."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://ada:secret@127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(_Handler) as address:
+        yield address.replace("://", "://ada:secret@")
 
 
 def test_rows_come_over_http(tmp_path: Path, web: str) -> None:
@@ -284,6 +322,27 @@ def test_a_dataset_of_the_hub_is_mapped(tmp_path: Path) -> None:
     assert rows[0].origin == f"{folder}[train]:row 1"
     assert (opened.facts["rows"], opened.facts["ignored_columns"]) == (3, ["stars"])
     assert len(opened.facts["sha256"]) == 64
+
+
+def test_media_of_a_dataset_are_not_opened(tmp_path: Path) -> None:
+    """A dataset that calls a column an image names any file of this machine by it."""
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    secret = tmp_path / "secret.png"
+    secret.write_text("ours")
+    titles = pa.array([{"bytes": None, "path": str(secret)}], image)
+    row = make_row(1, title=None)
+    table = pa.Table.from_pylist([{name: row[name] for name in ("id", "repository", "files")}])
+    text = {"dtype": "string", "_type": "Value"}
+    files = [{"path": text, "patch": text}]
+    features = {"id": text, "repository": text, "files": files, "title": {"_type": "Image"}}
+    told = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    table = table.append_column("title", titles).replace_schema_metadata(told)
+    (tmp_path / "hub").mkdir()
+    parquet.write_table(table, tmp_path / "hub/train.parquet")
+    ids, broken, _ = read(tmp_path, {"huggingFace": {"path": str(tmp_path / "hub")}})
+
+    assert ids == []
+    assert "`title`" in broken[0].detail
 
 
 def test_a_damaged_file_of_a_dataset_costs_no_other(tmp_path: Path) -> None:

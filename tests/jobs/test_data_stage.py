@@ -7,22 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_stage import run_stage
 from github_server import GitHubServer
 from github_world import make_repository as make_github
 from make_pulls import ANSWERS, make_pull, make_row, save_rows
 from make_repository import MadeCommit, make_repository
 from pyarrow import parquet
 
-from tunebench_api.contract import DataConfig, Report, Runtime
-from tunebench_jobs.context import Outcome, StageContext
-from tunebench_jobs.data.stage import run_data
+from tunebench_api.contract import DataConfig, Report
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import Task, load_jsonl
 from tunebench_jobs.rows import PullRequest
 
 pytestmark = pytest.mark.jobs
 
-PROMPTS = Path(__file__).parents[2] / "prompts"
 TOOLS = ["Describe", "Review", "Improve"]
 
 
@@ -30,19 +28,6 @@ def make_config(dataset: dict[str, Any], *tools: str, **changes: Any) -> DataCon
     """Return a config with the compact prompts."""
     raw = {"dataset": dataset, "tools": tools or TOOLS, "prompts": {"builtin": "compact"}}
     return DataConfig.from_wire({**raw, "seed": 1, **changes})
-
-
-def run(tmp_path: Path, config: DataConfig, output: str = "data/one") -> Outcome:
-    """Run the stage in a store below `tmp_path`."""
-    runtime = Runtime(
-        store=str(tmp_path),
-        output=output,
-        report=str(tmp_path / "report.json"),
-        prompts_dir=str(PROMPTS),
-    )
-    context = StageContext(runtime)
-    context.output.mkdir(parents=True)
-    return run_data(config, context)
 
 
 def load_manifest(tmp_path: Path) -> dict[str, Any]:
@@ -84,7 +69,7 @@ def make_sets(
 def test_files_become_examples_and_tasks(tmp_path: Path) -> None:
     """Every row gives an example and a task for each tool, with its answer."""
     dataset = make_sets(tmp_path, [make_row(1), make_row(2)], [make_row(3)])
-    outcome = run(tmp_path, make_config(dataset))
+    outcome = run_stage(tmp_path, make_config(dataset))
     example = load_examples(tmp_path)[0]
     task = load_tasks(tmp_path)[0]
 
@@ -101,8 +86,8 @@ def test_files_become_examples_and_tasks(tmp_path: Path) -> None:
 def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     """A second run writes the same files."""
     config = make_config(make_sets(tmp_path, [make_row(1), make_row(2)], [make_row(3)]))
-    outcome = run(tmp_path, config)
-    run(tmp_path, config, "data/two")
+    outcome = run_stage(tmp_path, config)
+    run_stage(tmp_path, config, "data/two")
 
     for name in outcome.artefacts:
         one, two = (tmp_path / "data" / part / name for part in ("one", "two"))
@@ -115,7 +100,7 @@ def test_rows_without_a_valid_answer_are_dropped_for_that_tool(tmp_path: Path) -
     dataset = make_sets(
         tmp_path, [make_row(1), make_row(2, answers=answers)], [make_row(3, answers={})]
     )
-    run(tmp_path, make_config(dataset))
+    run_stage(tmp_path, make_config(dataset))
     manifest = load_manifest(tmp_path)
     row = f"{tmp_path}/train.jsonl:2"
 
@@ -154,7 +139,7 @@ def test_duplicate_id_in_a_file_is_refused(tmp_path: Path) -> None:
     rows = [make_row(1), make_row(2), make_row(1)]
 
     with pytest.raises(InputError, match=r"`acme/shop#1` in .*train\.jsonl:1 and .*:3") as caught:
-        run(tmp_path, make_config(make_sets(tmp_path, rows, [make_row(9)])))
+        run_stage(tmp_path, make_config(make_sets(tmp_path, rows, [make_row(9)])))
     assert caught.value.reason == "DuplicateId"
 
 
@@ -163,7 +148,7 @@ def test_limits_keep_the_first_rows(tmp_path: Path) -> None:
     dataset = make_sets(tmp_path, [make_row(n) for n in (1, 2, 3)], [make_row(n) for n in (4, 5)])
     dataset["train"]["limit"] = 2
     dataset["eval"]["perTool"] = 1
-    run(tmp_path, make_config(dataset))
+    run_stage(tmp_path, make_config(dataset))
     manifest = load_manifest(tmp_path)
 
     assert manifest["prs"] == {"train": 2, "eval": 1}
@@ -185,7 +170,7 @@ def test_holdout_drops_copies_of_what_it_holds_out(tmp_path: Path) -> None:
         "train": {"uri": str(save_rows(tmp_path / "prs.jsonl", rows))},
         "eval": {"holdout": "Newest", "perTool": 1},
     }
-    run(tmp_path, make_config(dataset))
+    run_stage(tmp_path, make_config(dataset))
 
     assert {example["pr"] for example in load_examples(tmp_path)} == {"acme/shop#2"}
     assert {task.pr for task in load_tasks(tmp_path)} == {"acme/shop#9"}
@@ -205,7 +190,7 @@ def test_row_in_both_files_is_refused(tmp_path: Path) -> None:
     config = make_config(make_sets(tmp_path, [make_row(1), make_row(2)], [make_row(2)]))
 
     with pytest.raises(InputError, match=r"train\.jsonl:2 and .*eval\.jsonl:1") as caught:
-        run(tmp_path, config)
+        run_stage(tmp_path, config)
     assert caught.value.reason == "Contaminated"
     assert not (tmp_path / "data/one/manifest.json").exists()
 
@@ -223,7 +208,7 @@ def test_empty_set_is_refused(
 ) -> None:
     """A set that is empty, or becomes so, is an error that says why."""
     with pytest.raises(InputError, match=words) as caught:
-        run(tmp_path, make_config(make_sets(tmp_path, train, held)))
+        run_stage(tmp_path, make_config(make_sets(tmp_path, train, held)))
     assert caught.value.reason == "EmptyDataset"
 
 
@@ -235,7 +220,7 @@ def test_holdout_of_everything_is_refused(tmp_path: Path) -> None:
     }
 
     with pytest.raises(InputError, match=r"lower `spec\.dataset\.eval\.perTool`"):
-        run(tmp_path, make_config(dataset))
+        run_stage(tmp_path, make_config(dataset))
 
 
 def test_variables_reach_the_prompts_and_the_manifest(tmp_path: Path) -> None:
@@ -246,7 +231,9 @@ def test_variables_reach_the_prompts_and_the_manifest(tmp_path: Path) -> None:
         {"name": "enable_semantic_files_types", "value": "false"},
     ]
     dataset = make_sets(tmp_path, [make_row(1)], [make_row(2)])
-    run(tmp_path, make_config(dataset, prompts={"builtin": "compact", "variables": variables}))
+    run_stage(
+        tmp_path, make_config(dataset, prompts={"builtin": "compact", "variables": variables})
+    )
     describe, _, improve = load_tasks(tmp_path)
 
     assert "Answer in Danish." in describe.system
@@ -274,7 +261,7 @@ def test_history_with_human_answers(tmp_path: Path) -> None:
         "eval": {"holdout": "Newest", "perTool": 1},
         "answers": "Human",
     }
-    outcome = run(tmp_path, make_config(dataset, "Describe"))
+    outcome = run_stage(tmp_path, make_config(dataset, "Describe"))
     manifest = load_manifest(tmp_path)
     (task,) = load_tasks(tmp_path)
 
@@ -293,7 +280,7 @@ def test_human_answers_are_for_describe_only(tmp_path: Path) -> None:
     dataset = {**make_sets(tmp_path, [make_row(1)], [make_row(2)]), "answers": "Human"}
 
     with pytest.raises(InputError, match=r"`spec\.tools` must be \[Describe\]"):
-        run(tmp_path, make_config(dataset, "Describe", "Review"))
+        run_stage(tmp_path, make_config(dataset, "Describe", "Review"))
 
 
 def test_pull_requests_of_github_are_a_source(
@@ -314,7 +301,7 @@ def test_pull_requests_of_github_are_a_source(
         "eval": {"holdout": "Newest", "perTool": 3},
         "answers": "Human",
     }
-    outcome = run(tmp_path, make_config(dataset, "Describe"))
+    outcome = run_stage(tmp_path, make_config(dataset, "Describe"))
     server.close()
     facts = load_manifest(tmp_path)["sources"][0]
 

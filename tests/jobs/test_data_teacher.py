@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_stage import run_stage
 from make_drafts import GOOD
 from make_pulls import ANSWERS, make_row, save_rows
 from pyarrow import parquet
 from scripted_judge import ScriptedJudge, serving_judge
 
-from tunebench_api.contract import DataConfig, Runtime
-from tunebench_jobs.context import Outcome, StageContext
-from tunebench_jobs.data.stage import run_data
+from tunebench_api.contract import DataConfig
 from tunebench_jobs.errors import InputError
 
 pytestmark = [
@@ -24,7 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*ReadOnly. qualifier:UserWarning"),
 ]
 
-PROMPTS = Path(__file__).parents[2] / "prompts"
 KEY = "sk-of-the-teacher"
 # A cent for each reply of the server.
 PRICES = {"inputUSDPerMillion": "0", "outputUSDPerMillion": "1000"}
@@ -77,19 +75,6 @@ def make_config(
     return DataConfig.from_wire(raw)
 
 
-def run(tmp_path: Path, config: DataConfig, output: str = "data/one") -> Outcome:
-    """Run the stage in a store below `tmp_path`."""
-    runtime = Runtime(
-        store=str(tmp_path),
-        output=output,
-        report=str(tmp_path / "report.json"),
-        prompts_dir=str(PROMPTS),
-    )
-    context = StageContext(runtime)
-    context.output.mkdir(parents=True)
-    return run_data(config, context)
-
-
 def load_answers(tmp_path: Path, output: str = "data/one") -> dict[str, str]:
     """Return the answers that are learnt, by pull request."""
     rows = parquet.read_table(tmp_path / output / "train.parquet").to_pylist()
@@ -101,7 +86,7 @@ def test_rows_get_the_answers_that_they_lack(
 ) -> None:
     """The row that has an answer keeps it; evaluation rows are not asked about."""
     url, server = served
-    outcome = run(tmp_path, make_config(tmp_path, make_llm(url)))
+    outcome = run_stage(tmp_path, make_config(tmp_path, make_llm(url)))
     answers = load_answers(tmp_path)
     manifest = json.loads((tmp_path / "data/one/manifest.json").read_text())
     made = manifest["makers"]["teacher"]
@@ -124,9 +109,9 @@ def test_second_time_gives_the_same_bytes_for_nothing(
     """What was bought is used again, and the manifest does not tell the difference."""
     url, server = served
     config = make_config(tmp_path, make_llm(url))
-    outcome = run(tmp_path, config)
+    outcome = run_stage(tmp_path, config)
     sold = server.sold.total()
-    again = run(tmp_path, config, "data/two")
+    again = run_stage(tmp_path, config, "data/two")
 
     assert server.sold.total() == sold
     assert again.summary["makers"]["teacher"]["paid_usd"] == 0
@@ -141,7 +126,7 @@ def test_poor_answers_are_left_out_with_the_judge_s_words(
     """The judge reads all answers, the rows' own too."""
     url, server = served
     quality = make_llm(url, minimum=6)
-    run(tmp_path, make_config(tmp_path, make_llm(url), quality))
+    run_stage(tmp_path, make_config(tmp_path, make_llm(url), quality))
     dropped = parquet.read_table(tmp_path / "data/one/dropped.parquet").to_pylist()
     (drop,) = (each for each in dropped if each["set"] == "train")
 
@@ -161,12 +146,12 @@ def test_budget_that_is_spent_is_a_warning(
     """What could be paid for is learnt; the rest says why not, and a higher budget gets it."""
     url, server = served
     # Replies are twice as long as allowed, so that the estimate is too low.
-    outcome = run(
+    outcome = run_stage(
         tmp_path,
         make_config(tmp_path, make_llm(url, maxTokens=5, budgetUSD="0.03", concurrency=1)),
     )
     (warning,) = (each for each in outcome.summary["warnings"] if "budgetUSD" in each)
-    run(tmp_path, make_config(tmp_path, make_llm(url, maxTokens=5)), "data/two")
+    run_stage(tmp_path, make_config(tmp_path, make_llm(url, maxTokens=5)), "data/two")
 
     # Not the reference that the evaluation row lacks: it is asked all the same.
     assert outcome.summary["dropped"] == {"NoAnswer": 2}
@@ -184,5 +169,5 @@ def test_estimates_of_both_come_before_any_question(
     config = make_config(tmp_path, make_llm(url), make_llm(url, budgetUSD="0.05"))
 
     with pytest.raises(InputError, match=r"`spec\.dataset\.cleaning\.quality\.budgetUSD`.* 0\.06"):
-        run(tmp_path, config)
+        run_stage(tmp_path, config)
     assert not server.sold

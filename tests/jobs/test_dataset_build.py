@@ -13,6 +13,7 @@ from make_pulls import ANSWERS, make_row, save_rows
 from make_run import make_body
 
 from tunebench_jobs.data.load import load_rows
+from tunebench_jobs.folder_lock import hold_shown_folder
 
 pytestmark = pytest.mark.jobs
 
@@ -69,6 +70,29 @@ def test_the_summary_is_one_document(tmp_path: Path) -> None:
     assert summary["dropped"]["BrokenRow"] == 1
     assert summary["dropped"]["Bot"] == 1
     assert summary["contamination"]["eval"] == 1
+
+
+def test_two_builds_keep_out_of_each_others_folder(tmp_path: Path) -> None:
+    """The second one says so, and leaves the work of the first one alone."""
+    run = save_run(tmp_path)
+    work = tmp_path / "built/.work"
+    work.mkdir(parents=True)
+    with hold_shown_folder(tmp_path / "built", wait=False):
+        done = build(run)
+
+    assert done.returncode == 1
+    assert "`--out` must be a folder that no other build works in, got `built`" in done.stderr
+    assert work.is_dir()
+
+
+@pytest.mark.parametrize("place", ["run.yaml", "run.yaml/built"])
+def test_a_path_that_cannot_be_used_is_named(tmp_path: Path, place: str) -> None:
+    """A folder cannot lie where a file is: no traceback, and code 2."""
+    done = build(save_run(tmp_path), "--out", place)
+
+    assert done.returncode == 2
+    assert f"`{place}` must be a path that can be used" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_is_wrong_is_said_in_both_ways(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,26 +22,12 @@ from tunebench_jobs.preflight import check_sources
 pytestmark = pytest.mark.jobs
 
 
-@pytest.fixture
-def shop() -> FakeRepository:
-    """Return a repository with 24 merged pull requests of 30."""
-    return make_repository(7, "acme/shop", 30)
-
-
-@pytest.fixture
-def server(shop: FakeRepository) -> Iterator[GitHubServer]:
-    """Run the server."""
-    running = GitHubServer(shop)
-    yield running
-    running.close()
-
-
 def test_a_row_has_all_that_github_tells(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """Title, body, branch, author, moments, commit, commits, files, languages and licence."""
     shop.parent = "upstream/shop"
-    _, rows = collect(server, tmp_path)
+    _, rows = collect(github, tmp_path)
 
     assert [row.id for row in rows] == list_merged(shop)
     newest = rows[0]
@@ -58,25 +43,25 @@ def test_a_row_has_all_that_github_tells(
 
 
 def test_a_second_run_asks_for_what_is_new_only(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """Nothing new costs nothing; a new pull request costs its own requests, and the list's."""
-    collect(server, tmp_path)
-    server.asked.clear()
-    again, rows = collect(server, tmp_path)
+    collect(github, tmp_path)
+    github.asked.clear()
+    again, rows = collect(github, tmp_path)
     assert [row.id for row in rows] == list_merged(shop)
-    assert server.count("", counted=True) == 0
+    assert github.count("", counted=True) == 0
     assert again.usage.not_modified == 3
 
-    server.asked.clear()
+    github.asked.clear()
     shop.pulls.append(FakePull(31, make_moment(500), make_moment(500), title="New"))
     shop.pulls[0].title, shop.pulls[0].updated_at = "Written anew", make_moment(501)
-    _, rows = collect(server, tmp_path)
+    _, rows = collect(github, tmp_path)
 
     assert [row.id for row in rows] == list_merged(shop)
     assert {row.title for row in rows} >= {"New", "Written anew"}
-    assert server.count("", counted=True) == 3
-    assert server.breaches == []
+    assert github.count("", counted=True) == 3
+    assert github.breaches == []
 
 
 def test_the_newest_are_taken_whenever_they_changed(tmp_path: Path) -> None:
@@ -95,15 +80,15 @@ def test_the_newest_are_taken_whenever_they_changed(tmp_path: Path) -> None:
     assert server.count(r"/pulls\?") <= 3
 
 
-def test_only_what_was_merged_after_a_moment(server: GitHubServer, tmp_path: Path) -> None:
+def test_only_what_was_merged_after_a_moment(github: GitHubServer, tmp_path: Path) -> None:
     """Any offset of RFC 3339 will do."""
-    _, rows = collect(server, tmp_path, mergedAfter="2024-01-01T22:00:00+01:00")
+    _, rows = collect(github, tmp_path, mergedAfter="2024-01-01T22:00:00+01:00")
 
     assert [row.id for row in rows] == [
         f"acme/shop#{number}" for number in (29, 28, 27, 26, 24, 23, 22, 21)
     ]
     with pytest.raises(InputError, match=r"`spec\.dataset\.train\.gitHub\.mergedAfter` must be"):
-        collect(server, tmp_path, mergedAfter="yesterday")
+        collect(github, tmp_path, mergedAfter="yesterday")
 
 
 def test_what_moves_to_the_front_meanwhile_is_found(tmp_path: Path) -> None:
@@ -140,47 +125,47 @@ def test_what_moves_to_the_front_meanwhile_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_each_fault_alone_loses_nothing(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path, fault: Fault
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path, fault: Fault
 ) -> None:
     """Whatever goes wrong for a moment: for the repository, the list, the files, the commits."""
     places = (r"/repos/acme/shop$", r"/pulls\?", "/pulls/29/files", "/pulls/28/commits")
-    server.faults = [
+    github.faults = [
         Fault(fault.kind, place, fault.times, fault.seconds, fault.status) for place in places
     ]
-    found, rows = collect(server, tmp_path, limit=6)
+    found, rows = collect(github, tmp_path, limit=6)
 
     assert [row.id for row in rows] == list_merged(shop)[:6]
     assert found.facts["pulls_dropped"] == {}
     assert found.usage.retries >= 4 * fault.times
-    assert not any(each.times for each in server.faults)
-    assert server.breaches == []
+    assert not any(each.times for each in github.faults)
+    assert github.breaches == []
 
 
 def test_the_limit_is_never_exceeded(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """25 requests in two seconds: the collector waits for each window's end."""
-    server.limits["core"], server.latency = (25, 2.0), 0.005
+    github.limits["core"], github.latency = (25, 2.0), 0.005
     said: list[str] = []
-    source = GitHubSource.from_wire({"repositories": ["acme/shop"], "apiBase": server.url})
+    source = GitHubSource.from_wire({"repositories": ["acme/shop"], "apiBase": github.url})
     place = GitHubPlace(tmp_path, report=said.append)
     found = open_github(source, field="f", token=TOKEN, place=place, settings=FAST)
     rows = [row.pr.id for row in found.rows]
 
     assert rows == list_merged(shop)
-    assert server.breaches == []
-    assert 1 < server.most_in_flight <= FAST.concurrency
+    assert github.breaches == []
+    assert 1 < github.most_in_flight <= FAST.concurrency
     assert found.usage.waited_seconds > 0
     assert any("as GitHub's limit asks" in text for text in said)
 
 
 def test_without_a_token_the_limit_is_kept_too(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """Then even what was not modified counts."""
-    server.limits["core"] = (12, 2.0)
+    github.limits["core"] = (12, 2.0)
     source = GitHubSource.from_wire(
-        {"repositories": ["acme/shop"], "apiBase": server.url, "limit": 5}
+        {"repositories": ["acme/shop"], "apiBase": github.url, "limit": 5}
     )
     for _ in range(2):
         place = GitHubPlace(tmp_path)
@@ -188,30 +173,30 @@ def test_without_a_token_the_limit_is_kept_too(
         rows = [row.pr.id for row in found.rows]
 
     assert rows == list_merged(shop)[:5]
-    assert server.breaches == []
-    assert {each.token for each in server.asked} == {""}
+    assert github.breaches == []
+    assert {each.token for each in github.asked} == {""}
 
 
 def test_a_renamed_repository_is_followed_and_not_taken_twice(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """Its old name, its new one and another case are one repository, by its name of now."""
     shop.old_names = ("old/shop",)
     found, rows = collect(
-        server, tmp_path, repositories=["old/shop", "acme/shop", "ACME/Shop"], limit=4
+        github, tmp_path, repositories=["old/shop", "acme/shop", "ACME/Shop"], limit=4
     )
 
     assert [row.id for row in rows] == list_merged(shop)[:4]
     assert found.facts["repositories"] == ["acme/shop"]
 
 
-def test_the_token_goes_to_no_other_server(server: GitHubServer, tmp_path: Path) -> None:
+def test_the_token_goes_to_no_other_server(github: GitHubServer, tmp_path: Path) -> None:
     """A redirect elsewhere is refused, and the repository is named."""
     stranger = GitHubServer(make_repository(9, "acme/moved", 3, old_names=("acme/gone",)))
     stranger.repositories[0].pulls[0].title = "Not ours"
-    server.repositories.append(stranger.repositories[0])
-    server.leads_to = stranger.url
-    found, _ = collect(server, tmp_path, repositories=["acme/shop", "acme/gone"], limit=2)
+    github.repositories.append(stranger.repositories[0])
+    github.leads_to = stranger.url
+    found, _ = collect(github, tmp_path, repositories=["acme/shop", "acme/gone"], limit=2)
     stranger.close()
 
     assert found.facts["repositories_unavailable"] == {"acme/gone": "Broken"}
@@ -219,12 +204,12 @@ def test_the_token_goes_to_no_other_server(server: GitHubServer, tmp_path: Path)
 
 
 def test_a_repository_that_is_gone_is_named(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """Deleted, private or taken down: the others are collected."""
-    server.gone = {"acme/blocked": 451, "acme/empty": 409}
+    github.gone = {"acme/blocked": 451, "acme/empty": 409}
     names = ["acme/absent", "acme/blocked", "acme/shop", "acme/empty"]
-    found, rows = collect(server, tmp_path, repositories=names, limit=3)
+    found, rows = collect(github, tmp_path, repositories=names, limit=3)
 
     assert [row.id for row in rows] == list_merged(shop)[:3]
     assert found.facts["repositories_unavailable"] == {
@@ -233,46 +218,46 @@ def test_a_repository_that_is_gone_is_named(
         "acme/empty": "Gone",
     }
     with pytest.raises(InputError, match=r"`spec\.dataset\.train\.gitHub`.*acme/absent: Gone"):
-        collect(server, tmp_path, repositories=["acme/absent"])
+        collect(github, tmp_path, repositories=["acme/absent"])
 
 
-def test_a_refused_token_ends_at_once(server: GitHubServer, tmp_path: Path) -> None:
+def test_a_refused_token_ends_at_once(github: GitHubServer, tmp_path: Path) -> None:
     """The message names the field, and not the token."""
-    server.tokens = {"another"}
+    github.tokens = {"another"}
 
     with pytest.raises(InputError, match=r"gitHub\.secretRef` must name a token.*401") as caught:
-        collect(server, tmp_path)
+        collect(github, tmp_path)
     assert TOKEN not in str(caught.value)
-    assert len(server.asked) == 1
+    assert len(github.asked) == 1
 
 
 def test_a_server_that_stays_away_ends_with_what_came(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """It may be started again, and asks for the rest."""
-    server.faults = [Fault("status", "/pulls/[0-9]/", times=10**6)]
+    github.faults = [Fault("status", "/pulls/[0-9]/", times=10**6)]
     with pytest.raises(RetryableError, match="start again, what came is kept"):
-        collect(server, tmp_path)
-    kept = {each.path for each in server.asked if each.status == 200 and "/commits" in each.path}
-    server.faults, asked = [], len(server.asked)
-    _, rows = collect(server, tmp_path)
+        collect(github, tmp_path)
+    kept = {each.path for each in github.asked if each.status == 200 and "/commits" in each.path}
+    github.faults, asked = [], len(github.asked)
+    _, rows = collect(github, tmp_path)
 
     assert [row.id for row in rows] == list_merged(shop)
     assert kept
-    assert not kept & {each.path for each in server.asked[asked:]}
+    assert not kept & {each.path for each in github.asked[asked:]}
 
 
 def test_one_pull_request_that_github_fails_at_is_left_out(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """It is counted and named, and asked for again the next time."""
-    server.faults = [Fault("status", "/pulls/27/files", times=4)]
-    found, rows = collect(server, tmp_path, limit=5)
+    github.faults = [Fault("status", "/pulls/27/files", times=4)]
+    found, rows = collect(github, tmp_path, limit=5)
     assert "acme/shop#27" not in {row.id for row in rows}
     assert found.facts["pulls_dropped"] == {"Unanswered": 1}
     assert [each["id"] for each in found.facts["dropped_pulls"]] == ["acme/shop#27"]
 
-    _, rows = collect(server, tmp_path, limit=5)
+    _, rows = collect(github, tmp_path, limit=5)
 
     assert [row.id for row in rows] == list_merged(shop)[:5]
 
@@ -307,23 +292,23 @@ async def test_a_search_finds_more_than_github_shows() -> None:
 
 
 def test_what_a_search_finds_is_collected(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """The repositories with most stars first; asked again, it costs nothing."""
-    server.repositories.append(make_repository(8, "acme/big", 4, stars=99))
-    server.repositories.append(make_repository(9, "acme/small", 4, stars=1))
+    github.repositories.append(make_repository(8, "acme/big", 4, stars=99))
+    github.repositories.append(make_repository(9, "acme/small", 4, stars=1))
     for _ in range(2):
-        server.asked.clear()
+        github.asked.clear()
         found, rows = collect(
-            server, tmp_path, search="language:python", maxRepositories=2, limit=2
+            github, tmp_path, search="language:python", maxRepositories=2, limit=2
         )
 
     assert found.facts["search_complete"]
     assert [row.id for row in rows] == ["acme/big#4", "acme/big#3", *list_merged(shop)[:2]]
-    assert server.count("", counted=True) == 0
+    assert github.count("", counted=True) == 0
 
 
-def test_the_preflight_asks_with_the_token(server: GitHubServer) -> None:
+def test_the_preflight_asks_with_the_token(github: GitHubServer) -> None:
     """One free request says whether GitHub is there, is an API, and takes the token."""
     secret = {"name": "github", "key": "SHOP_TOKEN"}
 
@@ -332,20 +317,20 @@ def test_the_preflight_asks_with_the_token(server: GitHubServer) -> None:
         config = make_config(gitHub=[{"field": "spec.dataset.eval.gitHub", "source": source}])
         check_sources(config, {"github.SHOP_TOKEN": token})
 
-    server.tokens = {TOKEN}
-    check(server.url, TOKEN)
-    assert server.count("", counted=True) == 0
-    assert len(server.asked) == 1
+    github.tokens = {TOKEN}
+    check(github.url, TOKEN)
+    assert github.count("", counted=True) == 0
+    assert len(github.asked) == 1
 
     with pytest.raises(InputError, match=r"`spec\.dataset\.eval\.gitHub\.secretRef`.*401"):
-        check(server.url, "expired")
+        check(github.url, "expired")
     with pytest.raises(InputError, match=r"`spec\.dataset\.eval\.gitHub\.secretRef`.*is set"):
-        check(server.url, "")
+        check(github.url, "")
     with pytest.raises(InputError, match=r"`spec\.dataset\.eval\.gitHub\.apiBase`.*HOST/api/v3"):
-        check(f"{server.url}/enterprise", TOKEN)
-    server.close()
+        check(f"{github.url}/enterprise", TOKEN)
+    github.close()
     with pytest.raises(RetryableError, match="no answer"):
-        check(server.url, TOKEN)
+        check(github.url, TOKEN)
 
 
 def make_config(**changes: Any) -> PreflightConfig:

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
 import pytest
 from github_collecting import collect, list_merged
 from github_server import GitHubServer
-from github_world import FakeFile, FakePull, FakeRepository, make_moment, make_repository
+from github_world import FakeFile, FakePull, FakeRepository, make_moment
 
+from tunebench_jobs.data.opened import BrokenRow, Row
+from tunebench_jobs.data.parse_row import parse_row
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.rows import PullRequest
 
 pytestmark = pytest.mark.jobs
-
-
-@pytest.fixture
-def shop() -> FakeRepository:
-    """Return a repository with 24 merged pull requests of 30."""
-    return make_repository(7, "acme/shop", 30)
-
-
-@pytest.fixture
-def server(shop: FakeRepository) -> Iterator[GitHubServer]:
-    """Run the server."""
-    running = GitHubServer(shop)
-    yield running
-    running.close()
 
 
 def test_patches_that_the_list_lacks_come_from_the_raw_diff(tmp_path: Path) -> None:
@@ -105,32 +94,58 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_words_are_data(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path, kind: str
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path, kind: str
 ) -> None:
-    """They come through as they are, or as UTF-8 can say them, and break no line."""
+    """They come through as UTF-8 can say them, steer no terminal, and break no line."""
     text = HOSTILE[kind]
     pull = next(each for each in shop.pulls if each.number == 29)
     pull.title, pull.body, pull.commits = text, text, [text]
-    pull.files = [FakeFile("../../etc/passwd", f"@@ -1 +1 @@\n-a\n+{text}")]
-    _, rows = collect(server, tmp_path, limit=2)
-    again, later = collect(server, tmp_path, limit=2)
+    pull.files = [FakeFile("a.py", f"@@ -1 +1 @@\n-a\n+{text}")]
+    _, rows = collect(github, tmp_path, limit=2)
+    again, later = collect(github, tmp_path, limit=2)
+    said = text.encode("utf-8", "replace").decode()
+    shown = re.sub(r"[\0\x07\x1b]", "\ufffd", said)
 
     assert [row.id for row in rows] == ["acme/shop#29", "acme/shop#28"]
     assert later == rows
-    assert rows[0].description == text.encode("utf-8", "replace").decode()
-    json.loads(rows[0].model_dump_json())
+    assert (rows[0].title, rows[0].description, rows[0].commits) == (shown, shown, (shown,))
+    assert rows[0].files[0].patch.endswith(f"+{said}")
+    assert isinstance(parse_json_row(rows[0]), Row)
     assert again.facts["pulls_dropped"] == {}
 
 
+def parse_json_row(pull: PullRequest) -> Row | BrokenRow:
+    """Read a row back from the file that `dataset collect` writes."""
+    return parse_row(json.loads(pull.model_dump_json()), "prs.jsonl:1")
+
+
+@pytest.mark.parametrize(
+    "path", ["../../etc/passwd", "/etc/passwd", "a\x1b[2J.py", "a\u202egpj.py"]
+)
+def test_names_that_deceive_are_left_out(
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path, path: str
+) -> None:
+    """No name leads out of a folder or steers a terminal, in whichever row it stands."""
+    by_number = {each.number: each for each in shop.pulls}
+    by_number[29].files = [FakeFile("a.py"), FakeFile(path)]
+    by_number[28].files = [FakeFile("a.py", status="renamed", previous_path=path)]
+    found, rows = collect(github, tmp_path, limit=3)
+
+    assert [row.id for row in rows] == ["acme/shop#27"]
+    assert found.facts["pulls_dropped"] == {"UnsafeName": 2}
+    assert found.facts["dropped_pulls"][0]["detail"].startswith("a path must")
+    assert found.facts["dropped_pulls"][0]["detail"].isprintable()
+
+
 def test_answers_of_another_shape_end_nothing(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """What the API does not document is left out with a reason."""
     by_number = {each.number: each for each in shop.pulls}
     by_number[29].raw = {"number": "x", "merged_at": 5, "updated_at": make_moment(80)}
     by_number[28].files[0].raw = {"filename": None}
     by_number[27].author, by_number[27].body = None, None
-    found, rows = collect(server, tmp_path, limit=3)
+    found, rows = collect(github, tmp_path, limit=3)
 
     assert [row.id for row in rows] == ["acme/shop#27", "acme/shop#26"]
     assert (rows[0].author, rows[0].description) == ("", "")
@@ -138,32 +153,32 @@ def test_answers_of_another_shape_end_nothing(
 
 
 def test_a_line_that_was_cut_off_is_asked_again(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """As after a crash, at every shard's end; a line that was changed is named."""
-    collect(server, tmp_path)
+    collect(github, tmp_path)
     shards = sorted(tmp_path.rglob("*.jsonl"))
     for shard in shards:
         shard.write_bytes(shard.read_bytes()[:-20])
-    _, rows = collect(server, tmp_path)
+    _, rows = collect(github, tmp_path)
     assert [row.id for row in rows] == list_merged(shop)
 
     largest = max(shards, key=lambda each: each.stat().st_size)
     largest.write_bytes(b"{}\n" + largest.read_bytes())
 
     with pytest.raises(InputError, match=r"\.jsonl:1: broken line; delete it"):
-        collect(server, tmp_path)
+        collect(github, tmp_path)
 
 
 def test_what_another_machine_did_not_send_is_asked_again(
-    server: GitHubServer, shop: FakeRepository, tmp_path: Path
+    github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """Pages and ends of lists count only where the pull requests that they tell are here."""
-    collect(server, tmp_path)
+    collect(github, tmp_path)
     for shard in tmp_path.rglob("*.jsonl"):
         lines = shard.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if not line.startswith(b'{"head"') or b"Change 7" in line]
         shard.write_bytes(b"".join(kept))
-    _, rows = collect(server, tmp_path)
+    _, rows = collect(github, tmp_path)
 
     assert [row.id for row in rows] == list_merged(shop)

@@ -41,6 +41,9 @@ class Fault:
     times: int = 1
     seconds: float = 1.0
     status: int = 502
+    # Of a `lie`: what it says in place of the truth.
+    body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -309,6 +312,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         elif kind == "html":
             response.body, response.content_type = b"<html>Unicorn!</html>", "text/html"
+        elif fault and kind == "lie":
+            response.status = fault.status
+            response.body = response.body if fault.body is None else fault.body
+            response.headers |= fault.headers
         elif kind == "cut":
             response.body = response.body[: len(response.body) // 2]
         self._send(response, truncated=kind == "truncated", pause=_find_pause(fault))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from local_http import QuietHandler, serving
 
 COMMIT = "a" * 40
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -55,18 +56,11 @@ def running_hub(hub: Hub) -> Iterator[str]:
     class Handler(_Handler):
         served = hub
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as address:
+        yield address
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler, BaseHTTPRequestHandler):
     served: Hub
 
     def do_HEAD(self) -> None:
@@ -78,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = f"/datasets/{hub.dataset}/resolve/"
         api = f"/api/datasets/{hub.dataset}"
         if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
-            self._send(401, b"", {"X-Error-Message": "Invalid username or password."})
+            self.send(401, b"", {"X-Error-Message": "Invalid username or password."})
         elif path.startswith(files):
             self._send_file(path.removeprefix(files).partition("/")[2])
         elif path.startswith(f"{api}/tree/"):
@@ -88,12 +82,12 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": name} for name in hub.files]
             self._send_json({"id": hub.dataset, "sha": COMMIT, "siblings": siblings})
         else:
-            self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
+            self.send(404, b"", {"X-Error-Code": "RepoNotFound"})
 
     def _send_file(self, name: str) -> None:
         content = self.served.files.get(name)
         if content is None:
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            self.send(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         headers = {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT}
         wanted = _RANGE.match(self.headers.get("Range") or "")
@@ -101,20 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
             start, end = int(wanted[1]), int(wanted[2] or len(content) - 1)
             part = content[start : end + 1]
             headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{len(content)}"
-            self._send(206, part, headers)
+            self.send(206, part, headers)
         else:
-            self._send(200, content, headers)
+            self.send(200, content, headers)
 
     def _send_json(self, value: Any) -> None:
-        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        self.send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

@@ -18,7 +18,7 @@ from tunebench_jobs.curate.candidates import Candidates
 from tunebench_jobs.curate.decision_file import ChangedMeanwhileError, DecisionFile
 from tunebench_jobs.curate.desk import Desk, RefusedError, Wish
 from tunebench_jobs.data.decisions import Choice, parse_decisions
-from tunebench_jobs.data.load import Row
+from tunebench_jobs.data.opened import Row
 from tunebench_jobs.errors import InputError
 
 TOKEN = "secret"  # noqa: S105 - of a test

@@ -21,7 +21,7 @@ from tunebench_jobs.data.decisions import (
     merge_decisions,
     parse_decisions,
 )
-from tunebench_jobs.data.load import Row
+from tunebench_jobs.data.opened import Row
 from tunebench_jobs.errors import InputError
 
 DECISIONS = st.lists(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tunebench_jobs.data.file_languages import find_main_language
 from tunebench_jobs.data.git_landings import plan_landings, plan_sides
 from tunebench_jobs.data.git_log import LoggedCommit, SideCommit, parse_log
-from tunebench_jobs.data.paths import find_main_language
 
 MOMENT = "2024-05-01T10:00:00+02:00"
 AT, LATER = "2024-05-02T10:00:00+02:00", "2024-05-02T10:00:09+02:00"

@@ -12,8 +12,9 @@ import pytest
 from make_pulls import make_pull, make_row, save_rows
 from pyarrow import parquet
 
-from tunebench_jobs.data.load import load_rows, parse_local_path
+from tunebench_jobs.data.load import load_rows
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.local_paths import parse_local_path
 
 FIELD = "spec.dataset.train.uri"
 

@@ -13,12 +13,12 @@ from make_pulls import make_pull
 from pyarrow import parquet
 
 from tunebench_api.v1alpha1 import Tool
-from tunebench_jobs.data.dropped import DroppedFile
+from tunebench_jobs.data.dropped_file import open_dropped
 from tunebench_jobs.data.drops import DroppedRow, RowDrop
 from tunebench_jobs.data.funnel import Funnel, StepName, render_funnel
 from tunebench_jobs.data.parallel import BATCH_BYTES, BATCH_ROWS, batch_rows
 from tunebench_jobs.data.parcels import Parcel
-from tunebench_jobs.data.parquet import ParquetFile
+from tunebench_jobs.data.parquet import open_parquet
 from tunebench_jobs.data.spool import Spool
 
 SCHEMA = pa.schema([("text", pa.string())])
@@ -59,11 +59,11 @@ def test_a_parquet_file_is_whole_or_absent(tmp_path: Path) -> None:
     path, work = tmp_path / "out.parquet", tmp_path / "work"
     work.mkdir()
     path.write_text("old")
-    with contextlib.suppress(ValueError), ParquetFile(path, work, SCHEMA, repeated=()) as file:
+    with contextlib.suppress(ValueError), open_parquet(path, work, SCHEMA, repeated=()) as file:
         file.append(make_batch("a"))
         raise ValueError("no")
     before = path.read_text()
-    with ParquetFile(path, work, SCHEMA, repeated=("text",)) as file:
+    with open_parquet(path, work, SCHEMA, repeated=("text",)) as file:
         for text in "abc":
             file.append(make_batch(text, text))
 
@@ -77,7 +77,7 @@ def test_dropped_rows_and_answers_keep_what_they_were(tmp_path: Path) -> None:
     row = DroppedRow("train", "a\udcff.jsonl:1", "acme/shop#1", RowDrop.BOT, detail="by a bot")
     answer = DroppedRow("eval", "b:2", "acme/shop#2", RowDrop.ANSWER_INVALID, Tool.REVIEW)
     (tmp_path / "work").mkdir()
-    with DroppedFile(tmp_path, tmp_path / "work") as file:
+    with open_dropped(tmp_path, tmp_path / "work") as file:
         file.append(row, data=Parcel.pack(make_pull(1), "").text)
         file.append(answer, answer="LGTM")
     first, second = parquet.read_table(tmp_path / "dropped.parquet").to_pylist()

@@ -11,7 +11,8 @@ from typing import IO, Any
 from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.data.choose import CANDIDATES_FILE
 from tunebench_jobs.data.curation import Subject, build_subject
-from tunebench_jobs.data.load import Row, load_rows
+from tunebench_jobs.data.load import load_rows
+from tunebench_jobs.data.opened import Row
 from tunebench_jobs.data.select import Candidate, build_candidate, select_diverse
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.rows import PullRequest

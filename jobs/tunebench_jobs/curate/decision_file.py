@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +15,7 @@ from tunebench_jobs.data.decisions import (
     parse_decisions,
 )
 from tunebench_jobs.files import save_text
+from tunebench_jobs.folder_lock import hold_shown_folder
 
 Key = tuple[str, str]
 
@@ -71,7 +70,8 @@ class DecisionFile:
             InputError: A line of the file is no decision; the file stays as it is.
             RetryableError: The disk is full; the file stays as it is.
         """
-        with self._lock() as folder:
+        # The kernel lets go when a process ends.
+        with hold_shown_folder(self.path.parent, wait=True) as folder:
             decisions = dict(self.load())
             if decisions.get(key) != expected:
                 raise ChangedMeanwhileError
@@ -81,13 +81,3 @@ class DecisionFile:
             save_text(self.path, dump_decisions(decisions.values()))
             # The new name is durable only with its folder.
             os.fsync(folder)
-
-    @contextmanager
-    def _lock(self) -> Iterator[int]:
-        """Keep other pages from writing; the kernel lets go when a process ends."""
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield folder
-        finally:
-            os.close(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, timedelta
 from threading import Lock
 from typing import Any
 
@@ -15,6 +16,7 @@ from tunebench_jobs.curate.candidates import Candidates, build_item
 from tunebench_jobs.curate.decision_file import ChangedMeanwhileError, DecisionFile, Key
 from tunebench_jobs.data.curation import Matched, match_decisions
 from tunebench_jobs.data.decisions import Choice, Decision, Edits
+from tunebench_jobs.data.parse_row import parse_moment
 from tunebench_jobs.records import Record
 from tunebench_jobs.rows import PullRequest
 
@@ -124,7 +126,7 @@ class Desk:
             before = self._file.load().get((subject.id, subject.patch))
             if before is None and wish.decision is None:
                 raise RefusedError("there is no decision of its own to take back")
-            after = self._build_decision(wish, edits) if wish.decision else None
+            after = self._build_decision(wish, edits, before) if wish.decision else None
             step = _Step(wish.place, before, after)
             self._change(step)
             self._steps.append(step)
@@ -165,7 +167,7 @@ class Desk:
         decision = self._match().by_place.get(place)
         return {"place": place, "decision": decision and decision.model_dump(mode="json")}
 
-    def _build_decision(self, wish: Wish, edits: Edits) -> Decision:
+    def _build_decision(self, wish: Wish, edits: Edits, before: Decision | None) -> Decision:
         subject = self._candidates.items[wish.place].subject
         return Decision.model_validate(
             {
@@ -176,7 +178,7 @@ class Desk:
                 "note": wish.note.strip(),
                 "edits": edits,
                 "by": self._by,
-                "at": self._clock(),
+                "at": _tell_later(self._clock(), before),
             }
         )
 
@@ -224,3 +226,14 @@ class Desk:
             return {"level": "none", "problem": "there is no answer"}
         parsed = parse_answer(tool, text, semantic_files=names_files)
         return {"level": parsed.level, "problem": parsed.problem}
+
+
+def _tell_later(now: str, before: Decision | None) -> str:
+    """Return the time, or one just after a decision that is replaced: its clock was ahead."""
+    if before is None or parse_moment(before.at) < parse_moment(now):
+        return now
+    try:
+        later = parse_moment(before.at).astimezone(UTC) + timedelta(milliseconds=1)
+    except OverflowError:
+        return now
+    return later.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -22,9 +22,10 @@ from typing import IO, TYPE_CHECKING
 from tunebench_jobs.curate.candidates import load_candidates
 from tunebench_jobs.curate.decision_file import DecisionFile
 from tunebench_jobs.curate.desk import Desk
-from tunebench_jobs.data.decisions import Choice
-from tunebench_jobs.errors import InputError, JobError, RetryableError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.data.decisions import MAX_NAME, Choice
+from tunebench_jobs.errors import InputError, RetryableError
+from tunebench_jobs.failures import run_tool
+from tunebench_jobs.files import disk_errors
 
 if TYPE_CHECKING:
     import uvicorn
@@ -38,19 +39,26 @@ _HOST = "127.0.0.1"
 def main(arguments: Sequence[str]) -> int:
     """Serve the page and return the exit code."""
     options = _build_parser().parse_args(arguments)
-    try:
+
+    def curate() -> None:
         # Without a name, so that it goes with the process, however that ends.
-        with tempfile.TemporaryFile(prefix="tunebench-") as spool:
-            return _curate(options, spool)
-    except JobError as error:
-        return tell_failure(error, options.output)
+        with (
+            disk_errors(Path(tempfile.gettempdir())),
+            tempfile.TemporaryFile(prefix="tunebench-") as spool,
+        ):
+            _curate(options, spool)
+
+    return run_tool(curate, options.output)
 
 
-def _curate(options: argparse.Namespace, spool: IO[bytes]) -> int:
+def _curate(options: argparse.Namespace, spool: IO[bytes]) -> None:
     candidates = load_candidates(
         options.candidates, spool, per_tool=options.per_tool, seed=options.seed
     )
     file = _open_decisions(options.decisions)
+    if len(options.by) > MAX_NAME:
+        msg = f"`--by` must have at most {MAX_NAME} characters, got {len(options.by)}"
+        raise InputError(msg)
     desk = Desk(candidates, file, by=options.by or _find_name(), clock=_tell_time)
     for conflict in file.conflicts:
         logger.warning("%s", conflict)
@@ -70,7 +78,6 @@ def _curate(options: argparse.Namespace, spool: IO[bytes]) -> int:
     logger.info(
         "%d accepted, %d rejected in %s", made[Choice.ACCEPTED], made[Choice.REJECTED], file.path
     )
-    return 0
 
 
 def _build_server(desk: Desk, port: int, token: str) -> uvicorn.Server:
@@ -136,10 +143,10 @@ def _find_name() -> str:
         done = subprocess.run(
             ["git", "config", "user.name"],  # noqa: S607 - wherever git is installed
             capture_output=True,
-            text=True,
             check=False,
         )
-        return done.stdout.strip() or getpass.getuser()
+        name = done.stdout.decode(errors="replace").strip()
+        return name[:MAX_NAME] or getpass.getuser()
     # Neither git nor an entry for this user need exist.
     except (OSError, KeyError):
         return ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebench_api.contract import Progress
-from tunebench_jobs.data.dropped import DroppedFile
+from tunebench_jobs.data.dropped_file import DroppedFile, open_dropped
 from tunebench_jobs.data.drops import DroppedRow, Finding
 from tunebench_jobs.data.funnel import Funnel, Step
 from tunebench_jobs.data.parallel import Workers
@@ -87,7 +87,7 @@ def open_bench(output: Path, *, workers: int, report: Report) -> Iterator[Bench]
             with (
                 Spool(work / "rows") as spool,
                 Spool(work / "signatures", compressed=False) as signatures,
-                DroppedFile(output, work) as dropped,
+                open_dropped(output, work) as dropped,
                 Workers(workers) as started,
             ):
                 teller = Teller(report)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,13 +17,10 @@ from tunebench_jobs.data.funnel import render_funnel
 from tunebench_jobs.data.github import ARCHIVE_FOLDER, GitHubPlace
 from tunebench_jobs.data.stage import SOURCES_FOLDER
 from tunebench_jobs.data.teacher.replies import REPLIES_FOLDER, Shelf
-from tunebench_jobs.errors import JobError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.errors import RetryableError
+from tunebench_jobs.failures import run_tool
 from tunebench_jobs.files import disk_errors
-
-logger = logging.getLogger(__name__)
-
-INTERRUPTED = 130
+from tunebench_jobs.folder_lock import hold_shown_folder
 
 
 class ProgressLine:
@@ -55,18 +52,14 @@ class ProgressLine:
 def main(arguments: Sequence[str]) -> int:
     """Build the dataset, print a summary and return the exit code."""
     options = _build_parser().parse_args(arguments)
-    try:
+
+    def build() -> str:
         built = _build(options)
-    except JobError as error:
-        return tell_failure(error, options.output)
-    except KeyboardInterrupt:
-        logger.error("interrupted; start again to build anew")  # noqa: TRY400 - not an error
-        return INTERRUPTED
-    text = _build_text(built, options.out)
-    if options.output == "json":
-        text = json.dumps(_build_document(built, options.out), indent=1, ensure_ascii=False)
-    sys.stdout.write(f"{text}\n")
-    return 0
+        if options.output == "json":
+            return json.dumps(_build_document(built, options.out), indent=1, ensure_ascii=False)
+        return _build_text(built, options.out)
+
+    return run_tool(build, options.output, interrupted="interrupted; start again to build anew")
 
 
 def _build(options: argparse.Namespace) -> Built:
@@ -81,11 +74,25 @@ def _build(options: argparse.Namespace) -> Built:
         report=line.show,
     )
     try:
-        with disk_errors(options.out):
-            options.out.mkdir(parents=True, exist_ok=True)
+        with disk_errors(options.out), _hold(options.out):
             return build_dataset(config, place, Form.ROWS)
     finally:
         line.close()
+
+
+@contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Make the folder, and keep other builds out of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with hold_shown_folder(folder, wait=False):
+            yield
+    except BlockingIOError as error:
+        msg = (
+            f"`--out` must be a folder that no other build works in, got `{folder}`; wait for that "
+            "one, or name another folder"
+        )
+        raise RetryableError(msg, reason="FolderInUse") from error
 
 
 def _build_document(built: Built, out: Path) -> dict[str, Any]:

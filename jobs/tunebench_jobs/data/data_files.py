@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tunebench_api.places import is_remote, is_url, split_pattern
-from tunebench_jobs.data.load import parse_local_path
+from tunebench_api.places import is_remote, is_url, list_matches, split_pattern
 from tunebench_jobs.data.read_file import SUFFIXES, check_data_name, is_data_name
 from tunebench_jobs.data.urls import list_url_files, redact_uri
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.local_paths import parse_local_path
 
 MAX_DATA_FILES = 10_000
 
@@ -66,7 +65,11 @@ def _list_local(uri: str, field: str) -> list[DataFile]:
     if not pattern:
         msg = f"`{field}` must be an existing file, folder or pattern, got `{path}`"
         raise InputError(msg, reason="FileNotFound")
-    matches = glob.glob(pattern, root_dir=folder or ".", recursive=True)  # noqa: PTH207 - `**/x` of pathlib follows other rules
+    try:
+        matches = list_matches(str(path))
+    except ValueError as error:
+        msg = f"`{field}` must be a pattern with `*`, `?`, `[...]` or `**/`, got `{path}`: {error}"
+        raise InputError(msg, reason="InvalidSource") from error
     return _build_all((Path(folder, match) for match in matches), Path(folder), folder)
 
 
@@ -76,7 +79,12 @@ def _build_all(paths: Iterable[Path], folder: Path, root: str) -> list[DataFile]
 
 
 def _build_local(path: Path, name: str, shown: str) -> DataFile:
-    return DataFile(shown, name, lambda: nullcontext(path))
+    return DataFile(_make_text(shown), _make_text(name), lambda: nullcontext(path))
+
+
+def _make_text(name: str) -> str:
+    """Return a name that UTF-8 can say, which those of a disk need not be."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _is_hidden(name: str) -> bool:

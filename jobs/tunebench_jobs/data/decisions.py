@@ -18,11 +18,13 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tunebench_api.v1alpha1 import Tool
-from tunebench_jobs.data.load import parse_moment
+from tunebench_jobs.data.parse_row import parse_moment
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import Record, describe_validation_error
 
 VERSION: Literal[1] = 1
+# Of who decides.
+MAX_NAME = 200
 # How lines begin that git leaves in a file that it could not merge.
 _MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 
@@ -57,7 +59,7 @@ class Decision(Record):
     reason: str = Field(default="", max_length=200)
     note: str = Field(default="", max_length=4000)
     edits: Edits = Edits()
-    by: str = Field(default="", max_length=200)
+    by: str = Field(default="", max_length=MAX_NAME)
     at: str
 
     @property

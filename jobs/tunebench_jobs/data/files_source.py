@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tunebench_jobs.data.data_files import DataFile, find_data_files
 from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
 from tunebench_jobs.data.read_file import read_rows
 from tunebench_jobs.data.urls import redact_uri
+from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import build_file_digest
 
 
@@ -22,20 +24,30 @@ def open_files(uri: str, dataset: str, field: str) -> OpenedSource:
     """
     files = find_data_files(uri, field)
     facts: dict[str, Any] = {"uri": redact_uri(uri)}
-    return OpenedSource(dataset, _read_files(files, facts), facts)
+    return OpenedSource(dataset, _read_files(files, facts, field), facts)
 
 
-def _read_files(files: Sequence[DataFile], facts: dict[str, Any]) -> Iterator[Row | BrokenRow]:
+def _read_files(
+    files: Sequence[DataFile], facts: dict[str, Any], field: str
+) -> Iterator[Row | BrokenRow]:
     found = []
     for file in files:
         counts = {"rows": 0, "broken": 0}
         with file.open() as path:
-            digest = build_file_digest(path)
+            digest = _digest(path, file.shown, field)
             for row in read_rows(path, file.shown):
                 counts["broken" if isinstance(row, BrokenRow) else "rows"] += 1
                 yield row
         found.append({"name": file.name, "sha256": digest, **_drop_zero_broken(counts)})
         facts |= _sum_up(found)
+
+
+def _digest(path: Path, shown: str, field: str) -> str:
+    try:
+        return build_file_digest(path)
+    except PermissionError as error:
+        msg = f"`{field}` must name files that may be read, got `{shown}`: {error.strerror}"
+        raise InputError(msg, reason="SourceDenied") from error
 
 
 def _sum_up(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -19,24 +17,21 @@ from tunebench_jobs.data.git_source import GitOptions
 from tunebench_jobs.data.human import build_human_answer
 from tunebench_jobs.data.opened import BrokenRow
 from tunebench_jobs.data.sources import open_git
-from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.failures import run_tool
 from tunebench_jobs.files import replace_file
 from tunebench_jobs.rows import PullRequest
-
-logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the rows, print a summary and return the exit code."""
     options = _build_parser().parse_args(arguments)
-    try:
+
+    def write() -> str:
         summary = _write(options)
-    except JobError as error:
-        return tell_failure(error, options.output)
-    text = json.dumps(summary, indent=1) if options.output == "json" else _build_text(summary)
-    sys.stdout.write(f"{text}\n")
-    return 0
+        return json.dumps(summary, indent=1) if options.output == "json" else _build_text(summary)
+
+    return run_tool(write, options.output)
 
 
 def _write(options: argparse.Namespace) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from tunebench_jobs.data.clean.generated import is_generated
+from tunebench_jobs.data.file_languages import PROSE_AND_DATA, find_language
 from tunebench_jobs.data.git_blobs import BlobReader
 from tunebench_jobs.data.git_repository import GitRepository
 from tunebench_jobs.data.license_text import find_license, is_license_name
-from tunebench_jobs.data.paths import PROSE_AND_DATA, find_language
 
 _MAX_LICENSE_FILES = 8
 _LINK = "120000"

@@ -19,11 +19,11 @@ from tunebench_api.repositories import (
 from tunebench_jobs.data.git_pulls import DroppedCommit
 from tunebench_jobs.data.git_repository import redact_url
 from tunebench_jobs.data.git_source import GitHistory, GitOptions, count_drops, open_history
-from tunebench_jobs.data.load import parse_local_path
 from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
 from tunebench_jobs.data.parse_row import build_broken
 from tunebench_jobs.data.urls import read_url, redact_uri
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.local_paths import parse_local_path
 
 MAX_LIST_BYTES = 4 << 20
 _COUNTS = ("commits_seen", "commits_kept")

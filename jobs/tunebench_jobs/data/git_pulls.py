@@ -12,6 +12,7 @@ from typing import Literal
 from tunebench_api.v1alpha1 import CleaningSpec, CleaningStep
 from tunebench_jobs.data.clean.bots import is_bot, is_bot_branch
 from tunebench_jobs.data.clean.reverts import is_revert
+from tunebench_jobs.data.file_languages import find_main_language
 from tunebench_jobs.data.git_facts import RepositoryFacts
 from tunebench_jobs.data.git_landings import Landing
 from tunebench_jobs.data.git_log import (
@@ -31,7 +32,6 @@ from tunebench_jobs.data.git_messages import (
     parse_message,
 )
 from tunebench_jobs.data.names import find_path_problem, neutralise_prose
-from tunebench_jobs.data.paths import find_main_language
 from tunebench_jobs.rows import ChangedFile, PullRequest
 
 _SHOWN_SUBJECT = 200

@@ -54,6 +54,7 @@ _TRANSIENT = re.compile(
     r"|HTTP 5\d\d|error: 5\d\d|early EOF|unexpected disconnect",
     re.IGNORECASE,
 )
+_HEAD = re.compile(r"^ref: (?P<branch>refs/heads/\S+)\tHEAD$", re.MULTILINE)
 _CLONE_TIMEOUT_SECONDS = 3600
 _SHORT_TIMEOUT_SECONDS = 120
 
@@ -249,27 +250,47 @@ def _clone(url: str, clones: Path) -> Path:
     git_dir = clones / hashlib.sha256(url.encode()).hexdigest()[:16]
     with git_dir.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if git_dir.is_dir():
-            refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-            fetch = ("fetch", "--quiet", "--prune", "--no-recurse-submodules", "origin", *refs)
-            done = _run(("--git-dir", str(git_dir), *fetch), _CLONE_TIMEOUT_SECONDS)
-            _check_transfer(done, url)
+        if git_dir.is_dir() and _fetch(git_dir, url):
             return git_dir
         unfinished = git_dir.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         clone = ("clone", "--bare", "--quiet", "--template=", "--", url, str(unfinished))
         _check_transfer(_run(clone, _CLONE_TIMEOUT_SECONDS), url)
+        shutil.rmtree(git_dir, ignore_errors=True)
         unfinished.rename(git_dir)
     return git_dir
+
+
+def _fetch(git_dir: Path, url: str) -> bool:
+    """Bring a clone up to date; false where it is of no use, such as after a killed fetch."""
+    refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+    fetch = ("fetch", "--quiet", "--prune", "--no-recurse-submodules", "origin", *refs)
+    done = _run(("--git-dir", str(git_dir), *fetch), _CLONE_TIMEOUT_SECONDS)
+    if done.returncode:
+        _check_server(done, url)
+        return False
+    # A fetch leaves HEAD at the branch that was the main one when it was cloned.
+    head = _HEAD.search(_read_optional(git_dir, "ls-remote", "--symref", "origin", "HEAD"))
+    return (
+        not head
+        or not _run(("--git-dir", str(git_dir), "symbolic-ref", "HEAD", head["branch"])).returncode
+    )
+
+
+def _check_server(done: subprocess.CompletedProcess[bytes], url: str) -> None:
+    """Refuse to go on where the server is away."""
+    reason = _build_reason(done)
+    if _TRANSIENT.search(reason):
+        msg = f"git could not clone `{redact_url(url)}`: {reason}"
+        raise RetryableError(msg, reason="RepositoryUnavailable")
 
 
 def _check_transfer(done: subprocess.CompletedProcess[bytes], url: str) -> None:
     if not done.returncode:
         return
+    _check_server(done, url)
     reason = _build_reason(done)
     msg = f"git could not clone `{redact_url(url)}`: {reason}"
-    if _TRANSIENT.search(reason):
-        raise RetryableError(msg, reason="RepositoryUnavailable")
     raise InputError(f"{msg}; check the URL and your access to it", reason="RepositoryNotFound")
 
 

@@ -129,7 +129,8 @@ def _open_stream(
                 place, source.name, revision=source.revision, token=token
             )
             _check_loader(builder, field)
-            return builder, builder.as_streaming_dataset(split=source.split)
+            # Images and the like stay bytes and paths: nothing is opened that a dataset points to.
+            return builder, builder.as_streaming_dataset(split=source.split).decode(enable=False)
     # What it says of names, splits and files that are not there, or cannot be read.
     except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         msg = f"`{field}` must name a configuration and a split of {source.path}: {error}"

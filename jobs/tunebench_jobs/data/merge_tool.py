@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tunebench_jobs.data.decisions import Merged, dump_decisions, load_decisions
-from tunebench_jobs.errors import JobError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.failures import run_tool
 from tunebench_jobs.files import save_text
-
-logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the merged file, tell the conflicts and return the exit code."""
     options = _build_parser().parse_args(arguments)
-    try:
+
+    def merge() -> str:
         merged = load_decisions(options.files, "FILES")
         save_text(options.out, dump_decisions(merged.decisions))
-    except JobError as error:
-        return tell_failure(error, options.output)
-    sys.stdout.write(_build_text(merged, options.out, as_json=options.output == "json"))
-    return 0
+        return _build_text(merged, options.out, as_json=options.output == "json")
+
+    return run_tool(merge, options.output)
 
 
 def _build_text(merged: Merged, out: Path, *, as_json: bool) -> str:
@@ -44,9 +39,9 @@ def _build_text(merged: Merged, out: Path, *, as_json: bool) -> str:
                 for each in merged.conflicts
             ],
         }
-        return f"{json.dumps(document, indent=1)}\n"
+        return json.dumps(document, indent=1)
     lines = [f"{len(merged.decisions)} decisions in {out}; {len(conflicts)} conflicts"]
-    return "".join(f"{line}\n" for line in [*lines, *conflicts])
+    return "\n".join([*lines, *conflicts])
 
 
 def _build_parser() -> argparse.ArgumentParser:

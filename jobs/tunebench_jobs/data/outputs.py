@@ -21,7 +21,7 @@ from tunebench_jobs.data.funnel import REFERENCES, Funnel, Step, StepName
 from tunebench_jobs.data.layout import EVAL, EVAL_FILE, EVAL_ROWS_FILE, TRAIN, TRAIN_FILE
 from tunebench_jobs.data.parallel import batch_rows
 from tunebench_jobs.data.parcels import Parcel, dump_pull
-from tunebench_jobs.data.parquet import ParquetFile, place_file
+from tunebench_jobs.data.parquet import ParquetFile, open_parquet, place_file
 from tunebench_jobs.data.render import Renderer
 from tunebench_jobs.data.sets import Sets
 from tunebench_jobs.prompt_source import ConfiguredPrompts
@@ -97,17 +97,17 @@ def _open_files(bench: Bench, form: Form, files: ExitStack) -> dict[str, Callabl
     """Open the file of each set, and return what adds to it."""
     if form is Form.PROMPTS:
         tasks = files.enter_context(_open_placed(bench.work, bench.output / EVAL_FILE))
-        examples = _open_parquet(bench, TRAIN_FILE, build_example_schema(), files)
+        examples = _enter_parquet(bench, TRAIN_FILE, build_example_schema(), files)
         return {TRAIN: examples.append, EVAL: tasks.write}
     return {
-        dataset: _open_parquet(bench, name, build_row_schema(), files).append
+        dataset: _enter_parquet(bench, name, build_row_schema(), files).append
         for dataset, name in list_files(form).items()
     }
 
 
-def _open_parquet(bench: Bench, name: str, schema: Any, files: ExitStack) -> ParquetFile:
+def _enter_parquet(bench: Bench, name: str, schema: Any, files: ExitStack) -> ParquetFile:
     repeated = [each for each in _REPEATED if each in schema.names]
-    file = ParquetFile(bench.output / name, bench.work, schema, repeated=repeated)
+    file = open_parquet(bench.output / name, bench.work, schema, repeated=repeated)
     return files.enter_context(file)
 
 

@@ -140,9 +140,9 @@ _works: dict[int, Callable[[Any], Any]] = {}
 
 
 def _start() -> None:
-    # Ctrl-C reaches all processes of a terminal; the first one decides what ends.
     # Rows are many small objects in no cycles; looking for cycles took an eighth of the time.
     gc.set_threshold(50_000, 20, 20)
+    # Ctrl-C reaches all processes of a terminal; the first one decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

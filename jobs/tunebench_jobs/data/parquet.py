@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tunebench_jobs.files import disk_errors
 
@@ -15,50 +15,43 @@ GROUP_BYTES = 32 << 20
 GROUP_ROWS = 16_384
 
 
-class ParquetFile:
-    """A file that is written where nobody looks, and moved to its place when it is whole.
+@contextmanager
+def open_parquet(
+    path: Path, work: Path, schema: Any, *, repeated: Sequence[str]
+) -> Iterator[ParquetFile]:
+    """Write a file where nobody looks, and move it to its place when the block ends well.
 
     The same batches give the same bytes.
+
+    Args:
+        path: Where the file goes.
+        work: Folder on the same disk to write it in.
+        schema: Its columns.
+        repeated: Columns whose values occur again and again.
     """
+    from pyarrow import parquet  # noqa: PLC0415 - half a second that need not be waited for
 
-    def __init__(self, path: Path, work: Path, schema: Any, *, repeated: Sequence[str]) -> None:
-        """Begin a file.
+    temporary = work / path.name
+    with disk_errors(path.parent):
+        with parquet.ParquetWriter(
+            temporary, schema, compression="zstd", use_dictionary=list(repeated)
+        ) as writer:
+            file = ParquetFile(writer, schema)
+            yield file
+            file.flush()
+        place_file(temporary, path)
 
-        Args:
-            path: Where the file goes.
-            work: Folder on the same disk to write it in.
-            schema: Its columns.
-            repeated: Columns whose values occur again and again.
-        """
-        from pyarrow import parquet  # noqa: PLC0415 - half a second that need not be waited for
 
-        self._path = path
-        self._temporary = work / path.name
+class ParquetFile:
+    """A file on its way: record batches, gathered into row groups."""
+
+    def __init__(self, writer: Any, schema: Any) -> None:
+        """Begin without rows."""
+        self._writer = writer
         self._schema = schema
-        self._writer = parquet.ParquetWriter(
-            self._temporary, schema, compression="zstd", use_dictionary=list(repeated)
-        )
         self._batches: list[Any] = []
         self._bytes = 0
         self._rows = 0
-
-    def __enter__(self) -> Self:
-        """Return what is to be finished."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Put the file in its place, unless something went wrong."""
-        with disk_errors(self._path.parent):
-            if kind is None:
-                self._flush()
-            self._writer.close()
-            if kind is None:
-                place_file(self._temporary, self._path)
 
     def append(self, batch: Any) -> None:
         """Add a record batch."""
@@ -66,15 +59,15 @@ class ParquetFile:
         self._bytes += batch.nbytes
         self._rows += batch.num_rows
         if self._bytes >= GROUP_BYTES or self._rows >= GROUP_ROWS:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what was gathered."""
         import pyarrow as pa  # noqa: PLC0415 - there since the beginning
 
         if self._rows:
             table = pa.Table.from_batches(self._batches, self._schema)
-            with disk_errors(self._path.parent):
-                self._writer.write_table(table, row_group_size=self._rows)
+            self._writer.write_table(table, row_group_size=self._rows)
         self._batches, self._bytes, self._rows = [], 0, 0
 
 

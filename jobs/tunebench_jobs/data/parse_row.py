@@ -134,8 +134,10 @@ def _clean_row(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build_map(value: Any) -> Any:
     """Undo a map column, which JSON does not have, and a struct's absent members."""
-    # JSON has no tuples.
-    if isinstance(value, list) and all(isinstance(entry, tuple) for entry in value):
+    # JSON has no tuples; other keys than text are for the types to refuse.
+    if isinstance(value, list) and all(
+        isinstance(entry, tuple) and isinstance(entry[0], str) for entry in value
+    ):
         value = dict(value)
     # As `tunebench dataset build` writes `languages`.
     if isinstance(value, list) and all(_is_pair(entry) for entry in value):

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from tunebench_jobs.data.file_languages import find_main_language
 from tunebench_jobs.data.kinds import Kind, find_kind
-from tunebench_jobs.data.paths import find_main_language
 from tunebench_jobs.rows import ChangedFile, PullRequest
 
 # Most changed lines of each size.

@@ -14,11 +14,11 @@ from tunebench_jobs.data.decisions import Merged, load_decisions
 from tunebench_jobs.data.drops import Finding, RowDrop
 from tunebench_jobs.data.funnel import StepName
 from tunebench_jobs.data.layout import EVAL, TRAIN
-from tunebench_jobs.data.load import parse_local_path
 from tunebench_jobs.data.opened import RowLike
 from tunebench_jobs.data.parcels import Key, dump_pull
 from tunebench_jobs.data.similar import Apart, keep_apart
 from tunebench_jobs.data.split import Split, split_keys
+from tunebench_jobs.local_paths import parse_local_path
 from tunebench_jobs.rows import PullRequest
 
 

@@ -19,9 +19,7 @@ from tunebench_jobs.data.git_pulls import build_rules
 from tunebench_jobs.data.git_source import GitOptions, open_history
 from tunebench_jobs.data.github import GitHubPlace, find_github_token, open_github
 from tunebench_jobs.data.hugging_face import open_hugging_face
-from tunebench_jobs.data.opened import BrokenRow, OpenedSource, Row
-
-__all__ = ["BrokenRow", "OpenedSource", "Row", "open_source"]
+from tunebench_jobs.data.opened import OpenedSource
 
 
 def open_source(  # noqa: PLR0913 - one call, each argument a part of how a source is read

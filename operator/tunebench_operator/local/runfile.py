@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import importlib.util
 import subprocess
@@ -18,6 +17,7 @@ from tunebench_api.places import (
     SAMPLE_SCHEME,
     is_remote,
     is_url,
+    list_matches,
     resolve_sample,
     split_pattern,
 )
@@ -214,9 +214,8 @@ def _digest_file(path: Path) -> str:
 
 def _digest_pattern(pattern: Path) -> str | None:
     """Return a digest over the files that match, and their names."""
-    folder, name = split_pattern(str(pattern))
-    matches = glob.glob(name, root_dir=folder, recursive=True) if name else ()  # noqa: PTH207 - as the jobs do
-    files = sorted(match for match in matches if Path(folder, match).is_file())
+    folder, _ = split_pattern(str(pattern))
+    files = list_matches(str(pattern))
     lines = [f"{match}\0{_digest_file(Path(folder, match))}\n" for match in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest() if files else None
 

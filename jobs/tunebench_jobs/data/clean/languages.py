@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from tunebench_jobs.data.clean.changes import count_changes
 from tunebench_jobs.data.drops import Finding, RowDrop
-from tunebench_jobs.data.paths import find_main_language
+from tunebench_jobs.data.file_languages import find_main_language
 from tunebench_jobs.rows import PullRequest
 
 

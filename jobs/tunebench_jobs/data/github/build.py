@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tunebench_jobs.data.drops import DETAIL_CHARACTERS
+from tunebench_jobs.data.file_languages import find_main_language
+from tunebench_jobs.data.git_pulls import CommitDrop
 from tunebench_jobs.data.github.errors import Refusal
 from tunebench_jobs.data.github.models import PullDetails, PullFile, PullHead, Repository
-from tunebench_jobs.data.paths import find_main_language
+from tunebench_jobs.data.names import find_path_problem, neutralise_prose
 from tunebench_jobs.rows import ChangedFile, PullRequest
 
 _MAX_PATH = 4096
@@ -23,7 +26,6 @@ _STATUS: Mapping[str, Literal["added", "modified", "removed", "renamed"]] = {
 }
 # Git's name of a file without content.
 _EMPTY = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
-NO_CHANGE = "NoChange"
 UNANSWERED = "Unanswered"
 
 
@@ -47,10 +49,12 @@ def build_pull(
         return DroppedPull(name, str(details.refusal), details.detail)
     files = [file for file in details.files if file.status in _STATUS]
     if not files:
-        return DroppedPull(name, NO_CHANGE)
+        return DroppedPull(name, str(CommitDrop.NO_CHANGE))
     if any(len(path) > _MAX_PATH for file in files for path in (file.path, file.previous_path)):
         return DroppedPull(name, str(Refusal.BROKEN), "a path is longer than any file system has")
-    return PullRequest(
+    if problem := next(_find_path_problems(files), None):
+        return DroppedPull(name, str(CommitDrop.UNSAFE_NAME), problem)
+    pull = PullRequest(
         id=name,
         repository=repository.name,
         title=head.title,
@@ -67,6 +71,14 @@ def build_pull(
         commits=details.commits,
         files=tuple(_build_file(file, texts=texts) for file in files),
     )
+    return neutralise_prose(pull)
+
+
+def _find_path_problems(files: Sequence[PullFile]) -> Iterator[str]:
+    """Yield what is wrong with names that could deceive a reader or a program."""
+    for path in (path for file in files for path in (file.path, file.previous_path) if path):
+        if problem := find_path_problem(path):
+            yield f"a path {problem}, got {path!a}"[:DETAIL_CHARACTERS]
 
 
 def _build_file(file: PullFile, *, texts: bool) -> ChangedFile:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -49,6 +50,8 @@ _MAX_REDIRECTS = 5
 _SUCCESSES = frozenset({200, 201, 202, 204})
 _NOT_MODIFIED, _UNAUTHORIZED, _FIRST_SERVER_ERROR = 304, 401, 500
 _SHOWN = 200
+# All that GitHub says of an error.
+_OF_ERRORS = frozenset({"message", "errors", "documentation_url", "status"})
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         self._pace = Pace(self._settings.requests_per_minute)
         self._budgets: dict[str, Budget] = {}
         self._pause_file = pause_file
-        self._paused_until = _load_pause(pause_file)
+        # By a clock that nobody sets back; the file has the other one, which outlives a process.
+        self._paused_until = time.monotonic() + _load_pause(pause_file)
 
     async def __aexit__(
         self,
@@ -167,9 +171,9 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
             answer = await self.get(f"/{_LIMITS}")
         except RefusedError:
             return False
-        resources = answer.data.get("resources", {}) if isinstance(answer.data, dict) else {}
+        resources = answer.data.get("resources") if isinstance(answer.data, dict) else None
         for name in (_CORE, _SEARCH):
-            stated = resources.get(name)
+            stated = resources.get(name) if isinstance(resources, dict) else None
             if isinstance(stated, dict):
                 stated = {f"x-ratelimit-{key}": str(value) for key, value in stated.items()}
                 self._find_budget(name).learn(stated)
@@ -190,7 +194,7 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
             RefusedError: This one thing cannot be had.
             RetryableError: GitHub is away, or its limit lasts too long.
         """
-        url = format_url(path, None, base_url=self._base)
+        url = self._join(lambda: format_url(path, None, base_url=self._base))
         headers = create_headers(_REQUESTER, accept=accept, oauth_token=self._token) | _VERSION
         if etag:
             headers["if-none-match"] = etag
@@ -198,13 +202,29 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
             answer = await self._ask(url, headers, max_bytes)
             if isinstance(answer, Answer):
                 return answer
-            url = urljoin(url, answer)
+            url = self._join(partial(urljoin, url, answer))
         msg = f"{_shorten(url)} leads round in a circle"
         raise RefusedError(msg, Refusal.BROKEN)
 
+    def _join(self, build_url: Callable[[], str]) -> str:
+        """Return an address out of what the server said, if that is one, and one of its own.
+
+        Raises:
+            RefusedError: The token would go to another server.
+        """
+        try:
+            url = build_url()
+            there, here = urlsplit(url), urlsplit(self._base)
+        except ValueError:
+            msg = f"{self._base} leads to what is no address"
+            raise RefusedError(msg, Refusal.BROKEN) from None
+        if (there.scheme, there.netloc.lower()) != (here.scheme, here.netloc.lower()):
+            msg = f"{self._base} leads to another server, {self._clean(there.netloc)}"
+            raise RefusedError(msg, Refusal.BROKEN)
+        return url
+
     async def _ask(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Answer | str:
         """Ask until there is an answer that time does not change, or another address."""
-        self._check_origin(url)
         problem = _BusyError("not asked")
         for tried in range(self._settings.tries):
             if tried:
@@ -242,7 +262,7 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
 
     async def _wait_pause(self) -> None:
         # Another answer may make the pause longer meanwhile.
-        while (left := self._paused_until - time.time()) > 0:  # noqa: ASYNC110 - likewise
+        while (left := self._paused_until - time.monotonic()) > 0:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(left)
 
     async def _exchange(self, url: str, headers: Mapping[str, str], max_bytes: int) -> _Reply:
@@ -292,7 +312,13 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
             raise self._build_refusal(reply, url, "with a broken body", tried) from None
         if not isinstance(data, dict | list):
             raise self._build_refusal(reply, url, "without JSON", tried)
-        return Answer(data, reply.headers.get("etag"), following)
+        if isinstance(data, dict) and "message" in data and data.keys() <= _OF_ERRORS:
+            # As of a proxy that answers for a server which is away.
+            said = f"with an error, {self._clean(data['message'])}"
+            raise self._build_refusal(reply, url, said, tried)
+        etag = reply.headers.get("etag")
+        # Others could not be sent back in a header.
+        return Answer(data, etag if etag and etag.isascii() else None, following)
 
     def _build_refusal(self, reply: _Reply, url: str, message: str, tried: int) -> Exception:
         if reply.status == _UNAUTHORIZED:
@@ -321,21 +347,16 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
         else:
             # All wait: whoever goes on asking is shut out for longer.
             self._say_wait(busy.pause)
-            self._paused_until = max(self._paused_until, time.time() + busy.pause)
+            now = time.monotonic()
+            self._paused_until = max(self._paused_until, now + busy.pause)
             if self._pause_file is not None:
                 # Whoever goes on after this process must wait too.
-                save_text(self._pause_file, f"{self._paused_until:.3f}\n")
+                until = time.time() + self._paused_until - now
+                save_text(self._pause_file, f"{until:.3f}\n")
 
     def _say_wait(self, seconds: float) -> None:
         self.usage.waited_seconds += seconds
         self._notice(f"waiting {seconds:.0f} s, as GitHub's limit asks")
-
-    def _check_origin(self, url: str) -> None:
-        """Refuse to take the token to another server."""
-        there, here = urlsplit(url), urlsplit(self._base)
-        if (there.scheme, there.netloc.lower()) != (here.scheme, here.netloc.lower()):
-            msg = f"{self._base} leads to another server, {self._clean(there.netloc)}"
-            raise RefusedError(msg, Refusal.BROKEN)
 
     def _clean(self, said: object) -> str:
         """Return what a stranger said, fit for a terminal and without the token."""
@@ -343,17 +364,17 @@ class GitHubClient(AbstractAsyncContextManager["GitHubClient"]):
 
 
 def _load_pause(path: Path | None) -> float:
-    """Return until when to wait; what cannot be read or is far off says nothing."""
+    """Return how many seconds to wait; what cannot be read or is far off says nothing."""
     try:
-        until = float(path.read_text()) if path and path.is_file() else 0.0
+        left = float(path.read_text()) - time.time() if path and path.is_file() else 0.0
     except ValueError:
         return 0.0
-    return until if until < time.time() + MAX_WAIT_SECONDS else 0.0
+    return left if 0.0 < left < MAX_WAIT_SECONDS else 0.0
 
 
 def _find_resource(url: str, base: str) -> str:
     """Return which of GitHub's limits a request counts against."""
-    first = url.removeprefix(base).split("/")[1]
+    first = url.removeprefix(base).removeprefix("/").partition("/")[0]
     return first if first in {_LIMITS, _SEARCH} else _CORE
 
 

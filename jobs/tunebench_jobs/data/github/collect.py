@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tunebench_api.v1alpha1 import FileContents, GitHubSource
 from tunebench_jobs.data.github.archive import Archive, Index, OpenJournal
@@ -24,9 +24,10 @@ from tunebench_jobs.data.github.errors import Refusal, RefusedError, name_field
 from tunebench_jobs.data.github.listing import Wanted, choose, list_pulls
 from tunebench_jobs.data.github.models import Repository
 from tunebench_jobs.data.github.search import find_repositories, parse_results
-from tunebench_jobs.data.load import parse_moment
+from tunebench_jobs.data.parse_row import parse_moment
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.folder_lock import locked_folder
+from tunebench_jobs.rows import Languages
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ _MAX_UNANSWERED = 3
 _REPORT_SECONDS = 1.0
 # Repositories that a message lists.
 _NAMED = 10
+
+_LANGUAGES: TypeAdapter[Mapping[str, int]] = TypeAdapter(Languages)
 
 Report = Callable[[str], None]
 
@@ -122,7 +125,11 @@ class Collector:
             InputError: The token is refused, or there is no repository that can be had.
             RetryableError: GitHub is away; what came is kept.
         """
-        async with locked_folder(self._folder):
+
+        def wait() -> None:
+            self._report("waiting for another process that collects into this store")
+
+        async with locked_folder(self._folder, wait):
             await self._client.learn_limits()
             with Index(self._folder, self._open_journal) as index:
                 names = await self._find_names(index)
@@ -241,8 +248,10 @@ def _parse_repository(raw: Any) -> dict[str, Any]:
 
 
 def _parse_languages(raw: Any) -> dict[str, int]:
-    pairs = raw.items() if isinstance(raw, dict) else ()
-    return {name: size for name, size in pairs if isinstance(size, int)}
+    try:
+        return dict(_LANGUAGES.validate_python(raw))
+    except ValidationError:
+        return {}
 
 
 async def _run_together(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:

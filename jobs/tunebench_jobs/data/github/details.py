@@ -52,6 +52,9 @@ async def fetch_details(
 async def _fetch_files(client: GitHubClient, pull: str) -> list[PullFile]:
     raw = await _fetch_list(client, f"{pull}/files", MAX_FILES)
     files = [PullFile.model_validate(each) for each in raw]
+    if len({file.path for file in files}) < len(files):
+        msg = f"{pull} lists a file twice"
+        raise RefusedError(msg, Refusal.BROKEN)
     if any(file.patch is None and file.changes for file in files):
         files = await _fill_patches(client, pull, files)
     size = sum(len(file.patch or "") for file in files)
@@ -65,11 +68,16 @@ async def _fetch_list(client: GitHubClient, path: str, limit: int) -> Sequence[A
     """Return all pages of a list.
 
     Raises:
-        RefusedError: It has more than `limit` entries.
+        RefusedError: It has more than `limit` entries, or is no list that ends.
     """
     found: list[Any] = []
+    read: set[str] = set()
     url: str | None = f"{path}?per_page={_PER_PAGE}"
     while url is not None:
+        if url in read:
+            msg = f"{path} has no end"
+            raise RefusedError(msg, Refusal.BROKEN)
+        read.add(url)
         if len(found) >= limit:
             msg = f"{path} has more than {limit} entries"
             raise RefusedError(msg, Refusal.TOO_LARGE)

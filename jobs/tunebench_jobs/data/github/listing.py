@@ -17,9 +17,19 @@ from pydantic import ValidationError
 from tunebench_jobs.data.github.archive import Archive, Merged
 from tunebench_jobs.data.github.client import Answer, GitHubClient
 from tunebench_jobs.data.github.errors import Refusal, RefusedError
-from tunebench_jobs.data.github.models import Coverage, PageMark, PullHead, Repository
+from tunebench_jobs.data.github.models import (
+    Coverage,
+    PageMark,
+    PullHead,
+    Repository,
+    is_moment,
+)
 
 _PER_PAGE = 100
+# A million closed pull requests; a list that goes on is none.
+_MAX_PAGES = 10_000
+# So many times the front is read again, if it moves each time.
+_MAX_READS = 10
 
 
 @dataclass(frozen=True)
@@ -55,8 +65,9 @@ async def list_pulls(
     Raises:
         JobError: GitHub does not hand out the list.
     """
-    while await _read_list(client, repository, archive, wanted) > 1:
-        pass
+    for _ in range(_MAX_READS):
+        if await _read_list(client, repository, archive, wanted) <= 1:
+            return
 
 
 async def _read_list(
@@ -66,10 +77,14 @@ async def _read_list(
     known = archive.find_coverage()
     query = f"state=closed&sort=updated&direction=desc&per_page={_PER_PAGE}"
     url: str | None = f"/repos/{repository.name}/pulls?{query}"
-    pages, newest, oldest = 0, "", ""
+    newest, oldest = "", ""
+    read: set[str] = set()
     while url is not None:
+        if url in read or len(read) >= _MAX_PAGES:
+            msg = f"the list of {repository.name} has no end"
+            raise RefusedError(msg, Refusal.BROKEN)
+        read.add(url)
         page = await _fetch_page(client, archive, url)
-        pages += 1
         newest = newest or page.newest
         oldest = page.oldest if page.next_url else ""
         if known and oldest < known.newest:
@@ -79,7 +94,7 @@ async def _read_list(
         url = page.next_url
     merged = len(archive.merged)
     archive.add_coverage(Coverage(newest=newest, oldest=oldest, merged=merged))
-    return pages
+    return len(read)
 
 
 async def _fetch_page(client: GitHubClient, archive: Archive, url: str) -> PageMark:
@@ -98,10 +113,12 @@ async def _fetch_page(client: GitHubClient, archive: Archive, url: str) -> PageM
 
 def _build_page(url: str, answer: Answer, numbers: Sequence[int]) -> PageMark:
     items = answer.data
-    changed = [str(item.get("updated_at", "")) for item in items if isinstance(item, dict)]
+    moments = [item.get("updated_at") for item in items if isinstance(item, dict)]
+    changed = [moment for moment in moments if is_moment(moment)]
     return PageMark(
         url=url,
         etag=answer.etag,
+        # An empty page is the last one, whatever it says.
         next_url=answer.next_url if changed else None,
         newest=max(changed, default=""),
         oldest=min(changed, default=""),

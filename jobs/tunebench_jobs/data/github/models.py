@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
 from tunebench_api.v1alpha1 import RepositoryName
 from tunebench_jobs.data.github.errors import Refusal
+from tunebench_jobs.rows import Languages
 
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 # What GitHub says where it finds a licence that it does not know.
 _NO_LICENSE = frozenset({"NOASSERTION", "NONE"})
 
@@ -25,9 +36,26 @@ def _clean_license(value: Any) -> Any:
     return value if isinstance(value, str) and value not in _NO_LICENSE else None
 
 
+def is_moment(value: object) -> bool:
+    """Whether a value is a moment as GitHub writes them."""
+    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_moment(text: str) -> str:
+    if not is_moment(text):
+        raise ValueError("must be a moment such as 2024-01-31T00:00:00Z")
+    return text
+
+
 Words = Annotated[str, BeforeValidator(_clean)]
 # GitHub writes all moments alike, so that they sort as text.
-Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+Moment = Annotated[str, AfterValidator(_check_moment)]
 
 
 class Kept(BaseModel):
@@ -47,7 +75,7 @@ class Repository(Kept):
     fork_of: RepositoryName | None = Field(
         default=None, validation_alias=AliasChoices(AliasPath("parent", "full_name"), "fork_of")
     )
-    languages: Mapping[str, int] = Field(default_factory=dict)
+    languages: Languages = Field(default_factory=dict)
 
 
 class PullHead(Kept):

@@ -19,6 +19,8 @@ from tunebench_jobs.errors import InputError
 # GitHub shows no more of one search.
 SHOWN_RESULTS = 1000
 _PER_PAGE = 100
+# Six hours of searches within GitHub's limit; who says that there is more counts wrongly.
+_MAX_SEARCHES = 10_000
 # The first repository of GitHub is some days younger.
 _FIRST = datetime(2007, 10, 1, tzinfo=UTC)
 _CREATED = re.compile(r'(?<!\S)created:("[^"]*"|\S+)\s*', re.IGNORECASE)
@@ -93,7 +95,9 @@ async def find_repositories(query: str, fetch: Fetch, *, limit: int, now: dateti
         return found
     rest, window = parse_query(query, now)
     open_windows = [window]
-    while open_windows:
+    for _ in range(_MAX_SEARCHES):
+        if not open_windows:
+            return found
         window = open_windows.pop()
         part = f"{rest} created:{window}".strip()
         total = await _read_results(part, fetch, found, only_whole=window.first < window.last)
@@ -101,6 +105,7 @@ async def find_repositories(query: str, fetch: Fetch, *, limit: int, now: dateti
             open_windows += reversed(window.halve())
         elif total > SHOWN_RESULTS:
             found.is_incomplete = True
+    found.is_incomplete = True
     return found
 
 
@@ -110,7 +115,9 @@ async def _read_results(query: str, fetch: Fetch, found: Found, *, only_whole: b
         f"/search/repositories?q={quote(query, safe='')}&sort=stars&order=desc&per_page={_PER_PAGE}"
     )
     total = 0
-    while url is not None:
+    for _ in range(SHOWN_RESULTS // _PER_PAGE):
+        if url is None:
+            break
         data, url = await fetch(url)
         total = int(data["total_count"])
         found.is_incomplete = found.is_incomplete or data["incomplete_results"]

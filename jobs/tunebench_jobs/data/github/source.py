@@ -16,7 +16,7 @@ from tunebench_jobs.data.github.build import DroppedPull, build_pull
 from tunebench_jobs.data.github.client import ClientSettings, GitHubClient, Usage
 from tunebench_jobs.data.github.collect import Collection, Collector, Report, find_archive
 from tunebench_jobs.data.github.errors import name_field
-from tunebench_jobs.data.load import Row
+from tunebench_jobs.data.opened import Row
 from tunebench_jobs.errors import InputError
 
 logger = logging.getLogger(__name__)

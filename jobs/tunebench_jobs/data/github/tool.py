@@ -20,35 +20,31 @@ from tunebench_jobs.data.github.source import (
     find_github_token,
     open_github,
 )
-from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.failures import run_tool
 from tunebench_jobs.files import replace_file
 
 logger = logging.getLogger(__name__)
 
 _CLEAR_LINE = "\r\x1b[K"
 _QUIET_SECONDS = 30.0
-_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
     """Collect, write the rows, print a summary and return the exit code."""
     options = _build_parser().parse_args(arguments)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    progress = _Progress(sys.stderr)
-    try:
-        summary = _write(options, progress)
-    except JobError as error:
-        progress.end()
-        return tell_failure(error, options.output)
-    except KeyboardInterrupt:
-        progress.end()
-        logger.info("interrupted; what came is kept, start again to continue")
-        return _INTERRUPTED
-    progress.end()
-    text = json.dumps(summary, indent=1) if options.output == "json" else _build_text(summary)
-    sys.stdout.write(f"{text}\n")
-    return 0
+
+    def collect() -> str:
+        progress = _Progress(sys.stderr)
+        try:
+            summary = _write(options, progress)
+        finally:
+            progress.end()
+        return json.dumps(summary, indent=1) if options.output == "json" else _build_text(summary)
+
+    words = "interrupted; what came is kept, start again to continue"
+    return run_tool(collect, options.output, interrupted=words)
 
 
 class _Progress:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,27 +19,20 @@ from tunebench_jobs.data.publish.target import (
     build_uris,
     parse_target,
 )
-from tunebench_jobs.errors import JobError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.failures import run_tool
 
 logger = logging.getLogger(__name__)
-
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
     """Publish, say how it is read, and return the exit code."""
     options = _build_parser().parse_args(arguments)
-    try:
+
+    def publish() -> str:
         document = _publish(options)
-    except JobError as error:
-        return tell_failure(error, options.output)
-    except KeyboardInterrupt:
-        logger.error("interrupted; start again to go on")  # noqa: TRY400 - not an error
-        return INTERRUPTED
-    text = json.dumps(document, indent=1) if options.output == "json" else _build_text(document)
-    sys.stdout.write(f"{text}\n")
-    return 0
+        return json.dumps(document, indent=1) if options.output == "json" else _build_text(document)
+
+    return run_tool(publish, options.output, interrupted="interrupted; start again to go on")
 
 
 def _publish(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,6 @@ memory: a hundred thousand replies would fill it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections import Counter
@@ -22,7 +21,8 @@ from pydantic import ValidationError
 from tunebench_api.v1alpha1 import LlmSpec
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.files import disk_errors, save_text
+from tunebench_jobs.files import save_text
+from tunebench_jobs.folder_lock import OnWait, hold_folder
 from tunebench_jobs.journal import Journal, Journaled
 from tunebench_jobs.records import Record, describe_validation_error
 
@@ -137,22 +137,13 @@ def build_shelf(context: StageContext) -> Shelf:
 
 
 @contextmanager
-def open_replies(
-    shelf: Shelf, kind: str, spec: LlmSpec, on_wait: Callable[[], None]
-) -> Iterator[Replies]:
+def open_replies(shelf: Shelf, kind: str, spec: LlmSpec, on_wait: OnWait) -> Iterator[Replies]:
     """Open a model's replies once no other stage of this machine adds to them.
 
     So its limits hold across processes, and none pays for what another is paying already.
     """
     folder = shelf.root / kind / build_model_digest(spec)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with hold_folder(folder, on_wait):
         if not (folder / MODEL_FILE).is_file():
             text = json.dumps(_describe(spec), indent=1, sort_keys=True)
             save_text(folder / MODEL_FILE, f"{text}\n")

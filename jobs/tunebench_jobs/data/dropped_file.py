@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tunebench_jobs.data.drops import DroppedRow
 from tunebench_jobs.data.layout import DROPPED_FILE
-from tunebench_jobs.data.parquet import ParquetFile
+from tunebench_jobs.data.parquet import ParquetFile, open_parquet
 
 COLUMNS = ("set", "row", "pr", "tool", "reason", "detail", "answer", "data")
+_REPEATED = ("set", "tool", "reason")
 _BATCH_ROWS = 256
 _BATCH_BYTES = 4 << 20
+
+
+@contextmanager
+def open_dropped(folder: Path, work: Path) -> Iterator[DroppedFile]:
+    """Write the file in `folder`, whole or not at all; `work` is on the same disk."""
+    import pyarrow as pa  # noqa: PLC0415 - half a second that need not be waited for
+
+    schema = pa.schema([(name, pa.string()) for name in COLUMNS])
+    with open_parquet(folder / DROPPED_FILE, work, schema, repeated=_REPEATED) as file:
+        dropped = DroppedFile(file, schema)
+        yield dropped
+        dropped.flush()
 
 
 class DroppedFile:
@@ -22,30 +36,12 @@ class DroppedFile:
     the answer to `tool` is.
     """
 
-    def __init__(self, folder: Path, work: Path) -> None:
-        """Begin the file in `folder`; `work` is on the same disk."""
-        import pyarrow as pa  # noqa: PLC0415 - half a second that need not be waited for
-
-        self._schema = pa.schema([(name, pa.string()) for name in COLUMNS])
-        repeated = ("set", "tool", "reason")
-        self._file = ParquetFile(folder / DROPPED_FILE, work, self._schema, repeated=repeated)
+    def __init__(self, file: ParquetFile, schema: Any) -> None:
+        """Begin without rows."""
+        self._file = file
+        self._schema = schema
         self._rows: list[tuple[str | bytes | None, ...]] = []
         self._bytes = 0
-
-    def __enter__(self) -> Self:
-        """Return what is to be finished."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Put the file in its place, unless something went wrong."""
-        if kind is None:
-            self._flush()
-        self._file.__exit__(kind, error, trace)
 
     def append(self, drop: DroppedRow, *, answer: str | None = None, data: bytes = b"") -> None:
         """Keep a dropped row, or a dropped answer."""
@@ -53,9 +49,10 @@ class DroppedFile:
         self._rows.append((*map(_build_cell, head), answer, data or None))
         self._bytes += len(data) + len(answer or "")
         if len(self._rows) >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what was gathered."""
         import pyarrow as pa  # noqa: PLC0415 - there since the beginning
 
         if self._rows:
