@@ -67,11 +67,8 @@ class Key:
     id: str
     repository: str
     fork_of: str | None
-    language: str
     # Seconds since 1970.
     merged_at: float | None
-    files: int
-    changed_lines: int
     # Whose answer a person wrote in place of any other.
     edited_tools: frozenset[Tool] = frozenset()
 

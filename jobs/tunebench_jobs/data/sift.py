@@ -48,12 +48,5 @@ def build_key(pr: PullRequest, origin: str) -> Key:
         id=pr.id,
         repository=pr.repository,
         fork_of=pr.fork_of,
-        language=pr.language,
         merged_at=parse_moment(pr.merged_at).timestamp() if pr.merged_at else None,
-        files=len(pr.files),
-        changed_lines=sum(map(_count_changed, (file.patch for file in pr.files))),
     )
-
-
-def _count_changed(patch: str) -> int:
-    return patch.count("\n+") + patch.count("\n-")
