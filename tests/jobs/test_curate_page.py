@@ -362,6 +362,7 @@ def test_only_this_machine_is_served(tmp_path: Path) -> None:
         pytest.param("", "", [], "must hold at least one pull request", id="no rows"),
         pytest.param(None, "nonsense", [], "d.jsonl:1: must be a decision", id="broken decision"),
         pytest.param(None, "", ["--port", "TAKEN"], "must be free and allowed", id="taken port"),
+        pytest.param(None, "", ["--by", "a" * 201], "must have at most 200 char", id="long name"),
     ],
 )
 def test_mistakes_end_with_code_2(

@@ -384,6 +384,42 @@ def test_clone_of_a_url_is_brought_up_to_date(tmp_path: Path) -> None:
     assert (first, count()) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("person", "merged_at"),
+    [
+        pytest.param("A <a@b> 999999999999 +0000", None, id="year 33658"),
+        pytest.param("A <a@b> 99999999999999999999 +0000", None, id="no number of a computer"),
+        pytest.param("A <a@b> 1700000000 -7000000", "2023-11-14T22:13:20Z", id="zone"),
+        pytest.param("A <a@b> 0 -1200", "1970-01-01T00:00:00Z", id="before the beginning"),
+        pytest.param("A <a@b> yesterday", None, id="words"),
+        pytest.param("nobody", None, id="no person"),
+    ],
+)
+def test_moments_that_no_calendar_has_end_nothing(
+    tmp_path: Path, person: str, merged_at: str | None
+) -> None:
+    """Commits of old tools have them; their pull requests have no moment, and the others theirs."""
+    path = make_repository(tmp_path / "inventory", [FIRST, MadeCommit("Count all", {"b.py": b""})])
+    git = ["git", "-C", str(path)]
+
+    def run(*arguments: str, text: str = "") -> str:
+        done = subprocess.run(
+            [*git, *arguments], input=text, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    commit = f"tree {run('rev-parse', 'main~^{tree}')}\nparent {run('rev-parse', 'main')}\n"
+    commit += f"author {person}\ncommitter {person}\n\nCount the stock anew\n"
+    sha = run("hash-object", "-t", "commit", "-w", "--literally", "--stdin", text=commit)
+    run("update-ref", "refs/heads/main", sha)
+    _, rows = load(path)
+
+    assert rows[0].pr.title == "Count the stock anew"
+    assert rows[0].pr.merged_at == merged_at
+    assert len(rows) > 1
+    assert all(row.pr.merged_at for row in rows[1:])
+
+
 def test_a_clone_follows_the_main_branch(tmp_path: Path) -> None:
     """`HEAD` of an address is what it is today, not what it was when it was cloned."""
     path = make_repository(tmp_path / "inventory", [FIRST])

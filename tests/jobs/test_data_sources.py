@@ -114,7 +114,7 @@ MAP_OF_STRUCTS = pa.map_(pa.struct([("a", pa.int64())]), pa.int64())
 @pytest.mark.parametrize(
     "column",
     [
-        pytest.param(("merged_at", pa.array([2**62], pa.timestamp("s"))), id="moment far away"),
+        pytest.param(("merged_at", pa.array([2**62], pa.timestamp("us"))), id="moment far away"),
         pytest.param(("merged_at", pa.array([1], pa.timestamp("s", "Mars/Base"))), id="zone"),
         pytest.param(("merged_at", pa.array([2**60], pa.date64())), id="day far away"),
         pytest.param(("merged_at", pa.array([2**62], pa.duration("s"))), id="duration"),

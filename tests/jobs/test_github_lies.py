@@ -106,7 +106,7 @@ def test_addresses_that_are_none_end_nothing(
 def test_a_list_without_end_ends(github: GitHubServer, tmp_path: Path) -> None:
     """A next page that is the page itself is no list."""
     github.repositories.append(make_repository(8, "acme/tools", 3))
-    page = f"{github.url}/repos/acme/shop/pulls?page=2"
+    page = f"{github.url}/repos/acme/shop/pulls?page=1"
     github.faults = [Fault("lie", "/shop/pulls", status=200, headers=make_next(page), times=ALWAYS)]
     found, _ = collect(github, tmp_path, repositories=["acme/shop", "acme/tools"])
 
@@ -118,7 +118,7 @@ def test_pages_of_details_that_repeat_are_refused(
     github: GitHubServer, shop: FakeRepository, tmp_path: Path
 ) -> None:
     """Files that a list tells again and again are no pull request of that many files."""
-    page = f"{github.url}/repositories/7/pulls/29/files?page=2"
+    page = f"{github.url}/repositories/7/pulls/29/files?page=1"
     github.faults = [Fault("lie", "/29/files", status=200, headers=make_next(page), times=ALWAYS)]
     found, rows = collect(github, tmp_path, limit=2)
 

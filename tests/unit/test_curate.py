@@ -102,6 +102,27 @@ def test_nobody_overwrites_what_they_have_not_seen(desk: Desk, file: DecisionFil
     assert file.path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("2026-03-01T00:00:00.5+01:00", "2026-02-28T23:00:00.501Z", id="ahead"),
+        pytest.param("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.001Z", id="the same moment"),
+        pytest.param("2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z", id="behind"),
+        pytest.param("9999-12-31T23:59:59.999999Z", "2026-01-01T00:00:00Z", id="end of time"),
+    ],
+)
+def test_a_clock_that_was_set_back_changes_no_order(
+    file: DecisionFile, before: str, after: str
+) -> None:
+    """What replaces a decision is the newer one, also when both files are merged later."""
+    candidates, moments = make_candidates(), iter([before, "2026-01-01T00:00:00Z"])
+    desk = Desk(candidates, file, by="Ada", clock=lambda: next(moments))
+    desk.decide(Wish(place=0, decision=Choice.REJECTED, reason="trivial"))
+    desk.decide(Wish(place=0, decision=Choice.ACCEPTED, base=before))
+
+    assert [(each.decision, each.at) for each in load(file)] == [(Choice.ACCEPTED, after)]
+
+
 def test_undo_leaves_what_somebody_else_wrote(desk: Desk, file: DecisionFile) -> None:
     """A decision that changed after ours is not ours to undo."""
     at = desk.decide(Wish(place=0, decision=Choice.ACCEPTED))["decision"]["at"]

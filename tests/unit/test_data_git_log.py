@@ -12,8 +12,8 @@ from tunebench_jobs.data.file_languages import find_main_language
 from tunebench_jobs.data.git_landings import plan_landings, plan_sides
 from tunebench_jobs.data.git_log import LoggedCommit, SideCommit, parse_log
 
-MOMENT = "2024-05-01T10:00:00+02:00"
-AT, LATER = "2024-05-02T10:00:00+02:00", "2024-05-02T10:00:09+02:00"
+MOMENT = 1_714_550_400
+AT, LATER = 1_714_636_800, 1_714_636_809
 PERSON = "Ada\nada@example.org"
 HEADER = f"\0{{sha}}\n{{parents}}\n{MOMENT}\n{MOMENT}\n{PERSON}\n{PERSON}\n{{message}}\0\n"
 

@@ -106,4 +106,5 @@ def _parse_entries(lines: Sequence[bytes]) -> Iterator[_TreeEntry]:
         facts, _, path = line.decode("utf-8", errors="replace").partition("\t")
         mode, kind, blob, size = facts.split()
         if kind == "blob" and mode != _LINK:
-            yield _TreeEntry(blob, int(size), path)
+            # Of a blob that is lost git says so in place of the size.
+            yield _TreeEntry(blob, int(size) if size.isdecimal() else 0, path)

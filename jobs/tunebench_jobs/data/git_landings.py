@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from tunebench_jobs.data.git_log import SideCommit
 from tunebench_jobs.data.git_messages import is_own_review, parse_message
@@ -102,13 +102,10 @@ def _is_rewritten(commit: SideCommit) -> bool:
 
 def _measure_pause(before: SideCommit, after: SideCommit) -> float:
     """Return the seconds from one commit to the next; time that runs backwards is a long pause."""
-    try:
-        pause = datetime.fromisoformat(after.committed_at) - datetime.fromisoformat(
-            before.committed_at
-        )
-    except ValueError:
-        return float("inf")
-    return pause.total_seconds() if pause.total_seconds() >= 0 else float("inf")
+    if before.committed_at is None or after.committed_at is None:
+        return math.inf
+    pause = after.committed_at - before.committed_at
+    return pause if pause >= 0 else math.inf
 
 
 def _take_reachable(

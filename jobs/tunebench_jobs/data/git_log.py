@@ -18,9 +18,11 @@ from tunebench_jobs.data.git_repository import GitRepository
 MAX_PATCH_BYTES = 128 * 1024
 MAX_FILES = 100
 
-_FIELDS = "%H%n%P%n%cI%n%aI%n%an%n%ae%n%cn%n%ce"
+# Moments as seconds: git fails at some of those that commits hold if it has to write them out.
+_FIELDS = "%H%n%P%n%ct%n%at%n%an%n%ae%n%cn%n%ce"
 _FORMAT = f"tformat:%x00{_FIELDS}%n%B%x00"
 HUNK = re.compile(rb"^@@ -\d+(?:,(?P<old>\d+))? \+\d+(?:,(?P<new>\d+))? @@")
+_SECONDS = re.compile(r"-?[0-9]{1,18}")
 _QUOTED = re.compile(rb'\\([abtnvfr"\\]|[0-7]{3})')
 _ESCAPES = {
     b"a": b"\a",
@@ -95,8 +97,9 @@ class LoggedCommit:
 
     sha: str
     parents: tuple[str, ...]
-    committed_at: str
-    authored_at: str
+    # Seconds since 1970; absent where a commit has no moment.
+    committed_at: int | None
+    authored_at: int | None
     author: str
     committer: str
     message: str
@@ -122,8 +125,8 @@ class SideCommit:
     author: str
     message: str
     committer: str = ""
-    committed_at: str = ""
-    authored_at: str = ""
+    committed_at: int | None = None
+    authored_at: int | None = None
 
 
 def load_diffs(
@@ -200,8 +203,8 @@ def _parse_header(first: bytes, output: IO[bytes]) -> LoggedCommit:
     return LoggedCommit(
         sha=sha,
         parents=tuple(parents.split()),
-        committed_at=committed_at,
-        authored_at=authored_at,
+        committed_at=_parse_seconds(committed_at),
+        authored_at=_parse_seconds(authored_at),
         author=f"{people[0]} <{people[1]}>",
         committer=f"{people[2]} <{people[3]}>",
         message=_decode(b"".join(message).rstrip(b"\0\n")).strip(),
@@ -291,6 +294,10 @@ def unquote_path(path: bytes) -> bytes:
     return _QUOTED.sub(
         lambda found: _ESCAPES.get(found[1]) or bytes([int(found[1], 8)]), path[1:-1]
     )
+
+
+def _parse_seconds(text: str) -> int | None:
+    return int(text) if _SECONDS.fullmatch(text) else None
 
 
 def _decode(text: bytes) -> str:

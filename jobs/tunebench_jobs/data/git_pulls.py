@@ -273,6 +273,12 @@ def _list_commits(landing: Landing, landed: Landed) -> list[str]:
     return list_bullets(landed.description) or messages
 
 
-def _build_utc(committed_at: str) -> str:
-    moment = datetime.fromisoformat(committed_at).astimezone(UTC)
+def _build_utc(committed_at: int | None) -> str | None:
+    """Return a moment as rows have it, where a calendar has it."""
+    if committed_at is None:
+        return None
+    try:
+        moment = datetime.fromtimestamp(committed_at, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -122,6 +122,7 @@ def _open_stream(
     source: HuggingFaceSource, place: str, token: str | None, field: str
 ) -> tuple[Any, Any]:
     import datasets  # noqa: PLC0415 - seconds, and few sources need it
+    import yaml  # noqa: PLC0415 - loaded with it
 
     try:
         with _errors(source.path, field):
@@ -129,10 +130,16 @@ def _open_stream(
                 place, source.name, revision=source.revision, token=token
             )
             _check_loader(builder, field)
+            stream = builder.as_streaming_dataset(split=source.split)
             # Images and the like stay bytes and paths: nothing is opened that a dataset points to.
-            return builder, builder.as_streaming_dataset(split=source.split).decode(enable=False)
+            return builder, stream.decode(enable=False) if stream.features else stream
     # What it says of names, splits and files that are not there, or cannot be read.
-    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except (
+        ValueError,
+        RuntimeError,
+        yaml.YAMLError,
+        datasets.exceptions.DatasetsError,
+    ) as error:
         msg = f"`{field}` must name a configuration and a split of {source.path}: {error}"
         raise InputError(msg, reason="InvalidSource") from error
 

@@ -27,6 +27,8 @@ MAX_ARRAY_BYTES = 256 << 20
 _BUFFER_BYTES = 1 << 20
 # What decompressors say of a file that is cut off or not what its name says.
 _DAMAGES = (EOFError, OSError, lzma.LZMAError, zlib.error)
+# What Arrow holds and Python cannot say: text that is no UTF-8, moments of no calendar or zone.
+_NO_VALUES = (ValueError, OverflowError)
 # So few that even rows of the largest size fit into memory together.
 _BATCH_ROWS = 32
 
@@ -148,7 +150,7 @@ def _read_array(stream: io.BufferedReader, shown: str) -> Iterator[tuple[Any, st
         most = MAX_ARRAY_BYTES >> 20
         yield build_broken(shown, f"a JSON array must have at most {most} MiB; make it JSONL")
         return
-    rows = parse_json(text, shown)
+    rows = parse_json(text.removeprefix(BOM_UTF8), shown)
     if isinstance(rows, BrokenRow):
         yield rows
         return
@@ -178,7 +180,7 @@ def _read_batch(batch: Any, shown: str, before: int) -> Iterator[tuple[Any, str]
     if batch.nbytes <= MAX_ROW_BYTES:
         try:
             rows = batch.to_pylist()
-        except UnicodeDecodeError:
+        except _NO_VALUES:
             # Which row it was, only reading them one by one tells.
             pass
         else:
@@ -193,8 +195,8 @@ def _read_slice(row: Any, origin: str) -> tuple[Any, str] | BrokenRow:
         return _build_too_long(origin, row.nbytes)
     try:
         return row.to_pylist()[0], origin
-    except UnicodeDecodeError as error:
-        return build_broken(origin, f"must hold UTF-8: {error}")
+    except _NO_VALUES as error:
+        return build_broken(origin, f"must hold values that a row can have: {error}")
 
 
 def _check_damage(error: Exception) -> None:
