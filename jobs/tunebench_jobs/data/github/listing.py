@@ -113,7 +113,7 @@ async def _fetch_page(client: GitHubClient, archive: Archive, url: str) -> PageM
 
 def _build_page(url: str, answer: Answer, numbers: Sequence[int]) -> PageMark:
     items = answer.data
-    moments = [item.get("updated_at") for item in items if isinstance(item, dict)]
+    moments: list[Any] = [item.get("updated_at") for item in items if isinstance(item, dict)]
     changed = [moment for moment in moments if is_moment(moment)]
     return PageMark(
         url=url,
