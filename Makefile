@@ -199,6 +199,12 @@ interval-coverage: install  ## Simulate how often intervals hold the truth (minu
 .PHONY: scoring
 scoring: install  ## Measure how fast 14 models are scored.
 	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/scoring.py $(ARGS)
+# A checkout of github.com/tatsu-lab/alpaca_eval, whose files stay there.
+ALPACA_EVAL ?= ../alpaca_eval
+
+.PHONY: published-rates
+published-rates: install  ## Compare imports of AlpacaEval's annotations with its leaderboards.
+	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/published_rates.py $(ALPACA_EVAL)
 
 .PHONY: goldens
 goldens: install  ## Write the golden outputs anew from their inputs.

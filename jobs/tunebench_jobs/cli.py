@@ -22,6 +22,7 @@ TOOLS = {
     "store": ("tunebench_jobs.storage.tool", "main"),
     "prompts-check": ("tunebench_jobs.prompts_check", "main"),
     "verdicts-import": ("tunebench_jobs.published.import_command", "main"),
+    "score": ("tunebench_jobs.score.command", "main"),
 }
 
 

@@ -29,10 +29,11 @@ from tunebench_api.v1alpha1 import (
     SecretRef,
     StatisticsSpec,
     Tool,
+    TrackingSpec,
     TuningSpec,
     Wire,
 )
-from tunebench_api.v1alpha1.wire import ShortText
+from tunebench_api.v1alpha1.wire import HowOnly, ShortText
 
 # Part of every digest: raise it when a stage computes something else from the same config.
 CONTRACT_VERSION = 1
@@ -244,6 +245,7 @@ class ScoreConfig(Wire):
     variants: tuple[ScoredVariant, ...]
     failed: tuple[FailedModel, ...] = ()
     seed: int
+    tracking: Annotated[TrackingSpec | None, HowOnly()] = None
 
 
 class CleanupConfig(Wire):

@@ -46,7 +46,7 @@ from tunebench_operator.printing import (
     variants_without_verdicts,
 )
 from tunebench_operator.settings import load_settings
-from tunebench_operator.verdicts_cli import verdicts_app
+from tunebench_operator.verdicts_cli import score_command, verdicts_app
 
 # Time does not heal these.
 _USERS_ERRORS = {
@@ -83,6 +83,7 @@ prompts_app = typer.Typer(help="Look at prompt sets.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(prompts_app, name="prompts")
 app.add_typer(verdicts_app, name="verdicts")
+app.command("score")(score_command)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the signature of a callback

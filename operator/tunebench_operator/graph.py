@@ -178,7 +178,7 @@ def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
         scores=bool(spec.dataset.cleaning and spec.dataset.cleaning.quality),
         secrets=tuple(
             PreflightSecret(field=field, secret_ref=ref)
-            for field, ref in spec.dataset.source_secrets
+            for field, ref in (*spec.dataset.source_secrets, *spec.tracking_secrets)
             # The preflight of GitHub asks with its token.
             if not field.endswith(".gitHub")
         ),

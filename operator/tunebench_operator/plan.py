@@ -209,6 +209,7 @@ class _Planner:
             variants=tuple(_build_scored(variant, present) for variant in scored),
             failed=tuple(failed),
             seed=spec.seed,
+            tracking=spec.tracking,
         )
 
 

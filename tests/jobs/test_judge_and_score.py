@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,10 +20,12 @@ from tunebench_api.contract import (
     ScoreConfig,
     StageDocument,
     StageResult,
+    build_config_digest,
 )
 from tunebench_api.v1alpha1 import LeaderboardRow, Tool
 from tunebench_jobs.judge.records import VerdictRow
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
+from tunebench_jobs.score.command import main as score_command
 from tunebench_jobs.stage import run_stage
 
 pytestmark = [
@@ -40,6 +43,7 @@ MIDDLING = {
     "Improve": "code_suggestions:\n- relevant_file: a\n  suggestion_content: b\n"
     "  existing_code: c\n  improved_code: d\n  one_sentence_summary: e\n  label: f\n",
 }
+COMPARISONS = ("comparisons.parquet", "comparisons.csv")
 VARIANTS = {"good": "FineTuned", "weak": "Untuned", "self": "Control"}
 
 
@@ -153,9 +157,11 @@ def judge(store: Path, variant: str, *judges: dict[str, Any], output: str = "") 
     return run(store, config, output or f"judge/{variant}")
 
 
-def score(store: Path, *judges: dict[str, Any]) -> StageResult:
-    """Score all variants."""
-    config = ScoreConfig.from_wire(
+def make_score_config(
+    *variants: str, judges: Sequence[dict[str, Any]], **extra: Any
+) -> ScoreConfig:
+    """Return what scores variants."""
+    return ScoreConfig.from_wire(
         {
             "run": "test",
             "data": "data/one",
@@ -169,16 +175,21 @@ def score(store: Path, *judges: dict[str, Any]) -> StageResult:
                 {
                     "name": name,
                     "model": name,
-                    "kind": kind,
+                    "kind": VARIANTS[name],
                     "completions": f"generate/{name}",
                     "judge": f"judge/{name}",
                     "untuned": "weak" if name == "good" else None,
                 }
-                for name, kind in VARIANTS.items()
+                for name in variants
             ],
+            **extra,
         }
     )
-    return run(store, config, "score/one")
+
+
+def score(store: Path, *judges: dict[str, Any]) -> StageResult:
+    """Score all variants."""
+    return run(store, make_score_config(*VARIANTS, judges=judges), "score/one")
 
 
 def test_the_reference_judge_ranks_a_whole_run(store: Path) -> None:
@@ -249,3 +260,51 @@ def test_a_missing_reference_is_named(store: Path) -> None:
 
     assert result.reason == "MissingReference"
     assert "`acme/x#1:Review`" in result.message
+
+
+def test_scoring_again_gives_the_same_bytes(
+    store: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """From rows or from replies, every file is the same; another verdict is told of."""
+    for variant in VARIANTS:
+        judge(store, variant, REFERENCE)
+    score(store, REFERENCE)
+    command = ["--store", str(store), "--results", "score/one", "-o", "json"]
+    names = ["results.json", "leaderboard.md", "config.json", *COMPARISONS]
+    stored = {name: (store / "score/one" / name).read_bytes() for name in names}
+    for number, extra in enumerate(([], ["--from-ledgers"])):
+        out = store / f"again{number}"
+        assert score_command([*command, "--out", str(out), *extra]) == 0
+        assert {name: (out / name).read_bytes() for name in names} == stored
+        assert capsys.readouterr().out.encode() == stored["results.json"]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+    shard = next(store.glob("verdicts/*/*.jsonl"))
+    entries = [json.loads(line) for line in shard.read_text().splitlines()]
+    entries[0] = {"key": entries[0]["key"], "reply": "?", "missing": "Unreadable", "replies": 3}
+    shard.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    assert score_command(command) == 0
+    assert capsys.readouterr().out.encode() == stored["results.json"]
+    assert "1 are not" in caplog.text
+    assert score_command([*command, "--from-ledgers"]) == 0
+    assert "it differs in" in caplog.text
+    assert json.loads(capsys.readouterr().out)["judges"][0]["missing"] == {"Unreadable": 1}
+
+
+def test_a_tracking_server_that_is_away_fails_no_run(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results are there and have their digest; the message says what was not logged."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    judge(store, "good", REFERENCE)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    plain = make_score_config("good", judges=[REFERENCE])
+    tracked = make_score_config("good", judges=[REFERENCE], tracking={"mlflow": {"uri": address}})
+    result = run(store, tracked, "score/one")
+
+    assert build_config_digest(plain) == build_config_digest(tracked)
+    assert result.state == "Succeeded"
+    assert f"1 variants scored; warning: not logged to MLflow at {address}" in result.message
+    assert result.summary["tracking"]["mlflow"]["warning"]
+    assert (store / "score/one/results.json").is_file()

@@ -48,14 +48,19 @@ def build_verdict_row(comparison: Comparison, judge: str, entry: LedgerEntry | N
     )
     if entry is None:
         return row.model_copy(update={"winner": Winner.BASELINE, "why": _EMPTY})
+    return read_entry(row, entry)
+
+
+def read_entry(row: VerdictRow, entry: LedgerEntry) -> VerdictRow:
+    """Return the row of a comparison with what a judge's ledger says of it."""
     paid = {"key": entry.key, "replies": entry.replies, "cost_usd": entry.cost_usd}
     if entry.missing is not None:
-        return row.model_copy(update={"missing": entry.missing, **paid})
-    model_is_first = comparison.order is Order.MODEL_FIRST
-    verdict = parse_verdict(entry.reply, model_is_first=model_is_first)
+        return row.model_copy(update={"winner": None, "missing": entry.missing, **paid})
+    verdict = parse_verdict(entry.reply, model_is_first=row.order is Order.MODEL_FIRST)
     return row.model_copy(
         update={
             "winner": verdict.winner,
+            "missing": None,
             "why": verdict.why,
             "score_model": verdict.score_model,
             "score_baseline": verdict.score_baseline,

@@ -140,6 +140,7 @@ def _build_text(manifest: ImportManifest, added: int) -> str:
             f"missing verdicts: {missing or 'none'}",
             f"left out: {left_out or 'nothing'}",
             *manifest.broken,
+            f"see them: tunebench score {manifest.name}",
         ]
     )
 

@@ -1,9 +1,10 @@
-"""The score stage: verdicts in, `results.json` and `leaderboard.md` out."""
+"""The score stage: verdicts in, results, leaderboard and every comparison out."""
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from tunebench_api.contamination import SUMMARY_KEY, Contamination
@@ -11,15 +12,16 @@ from tunebench_api.contract import RESULT_FILE, ScoreConfig, ScoredVariant, Vari
 from tunebench_api.v1alpha1 import Control
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.files import build_file_digest, save_text
+from tunebench_jobs.files import build_file_digest
 from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow
 from tunebench_jobs.judge.stage import load_completions
 from tunebench_jobs.records import Completion, Task, load_jsonl
-from tunebench_jobs.score.markdown import render_markdown
 from tunebench_jobs.score.outcomes import JudgedVariant
+from tunebench_jobs.score.outputs import Scored, save_outputs
 from tunebench_jobs.score.report import build_results, build_summary
-from tunebench_jobs.score.results import LEADERBOARD_FILE, RESULTS_FILE, FunnelStep
+from tunebench_jobs.score.results import FunnelStep
 from tunebench_jobs.stage import load_result
+from tunebench_jobs.tracking.scored import track
 
 _EVAL_FILE = "eval.jsonl"
 _MANIFEST_FILE = "manifest.json"
@@ -27,9 +29,29 @@ _COMPLETIONS_FILE = "completions.jsonl"
 _PACKAGES = ("tunebench", "litellm", "numpy", "pydantic", "pyyaml", "scipy", "tiktoken")
 _BILLION = 1e9
 
+Amend = Callable[[Sequence[JudgedVariant]], Sequence[JudgedVariant]]
+
 
 def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
-    """Score every variant and write the report.
+    """Score every variant, write the report, and log it where the run asks for that.
+
+    Raises:
+        InputError: There is no task, or an artefact of an earlier stage is absent or broken.
+    """
+    scored = build_scored(config, context)
+    files = save_outputs(scored, context.output)
+    tracked = track(scored, context, os.environ)
+    return Outcome(
+        message="; ".join([f"{len(scored.variants)} variants scored", *tracked.messages]),
+        artefacts=files,
+        summary={**build_summary(scored.results), **tracked.summary},
+    )
+
+
+def build_scored(config: ScoreConfig, context: StageContext, amend: Amend = list) -> Scored:
+    """Compute the results of everything that a config names; nobody is asked.
+
+    `amend` may put other verdicts in the place of those that the judge stages left.
 
     Raises:
         InputError: There is no task, or an artefact of an earlier stage is absent or broken.
@@ -38,13 +60,14 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
     if not tasks:
         msg = f"`{config.data}/{_EVAL_FILE}` must have at least one task, got none"
         raise InputError(msg, reason="EmptyDataset")
-    baseline = load_completions(context.path(config.baseline))
-    variants = load_variants(config, context, tasks, baseline)
+    completions = load_completions(context.path(config.baseline))
+    variants = amend(load_variants(config, context, tasks, completions))
+    baseline = _select(completions, tasks, "the baseline")
     results = build_results(
         config,
         tasks,
         variants,
-        _select(baseline, tasks, "the baseline"),
+        baseline,
         inputs=digest_inputs(config, context),
         prompts=load_prompts(config, context),
         versions=list_versions(),
@@ -52,14 +75,7 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
         contamination=load_contamination(config, context),
         funnel=load_funnel(config, context),
     )
-    text = results.model_dump_json(by_alias=True, indent=1)
-    save_text(context.output / RESULTS_FILE, text + "\n")
-    save_text(context.output / LEADERBOARD_FILE, render_markdown(results))
-    return Outcome(
-        message=f"{len(variants)} variants scored",
-        artefacts=(RESULTS_FILE, LEADERBOARD_FILE),
-        summary=build_summary(results),
-    )
+    return Scored(config, tasks, variants, baseline, results)
 
 
 def load_variants(

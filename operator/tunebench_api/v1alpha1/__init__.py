@@ -66,6 +66,7 @@ from tunebench_api.v1alpha1.status import (
     Summary,
     ToolRate,
 )
+from tunebench_api.v1alpha1.tracking import MlflowSpec, TrackingSpec
 from tunebench_api.v1alpha1.wire import API_GROUP, API_VERSION, KIND, RepositoryName, Tool, Wire
 
 __all__ = [
@@ -107,6 +108,7 @@ __all__ = [
     "LoraSpec",
     "LoraTarget",
     "Metadata",
+    "MlflowSpec",
     "ModelSpec",
     "ModelStatus",
     "Overflow",
@@ -126,6 +128,7 @@ __all__ = [
     "Summary",
     "Tool",
     "ToolRate",
+    "TrackingSpec",
     "TrainSource",
     "TuningMethod",
     "TuningSpec",

@@ -20,7 +20,9 @@ from tunebench_api.v1alpha1.judging import (
 )
 from tunebench_api.v1alpha1.model import ModelSpec
 from tunebench_api.v1alpha1.rules import Unchanging, unique_list
+from tunebench_api.v1alpha1.sources import SecretRef
 from tunebench_api.v1alpha1.status import BenchmarkRunStatus
+from tunebench_api.v1alpha1.tracking import TrackingSpec
 from tunebench_api.v1alpha1.wire import Name, Tool, Wire, named_list
 
 MAX_MODELS = 64
@@ -93,6 +95,10 @@ class BenchmarkRunSpec(Wire):
     storage: StorageSpec | None = Field(
         default=None, description="Artefact store. Absent: the installation's, or ./runs."
     )
+    tracking: TrackingSpec | None = Field(
+        default=None,
+        description="Where results are logged besides the store. Absent: nowhere.",
+    )
     cleanup: Cleanup = Field(
         default=Cleanup.KEEP,
         description="What becomes of the run's artefacts when it is deleted. Delete: those that it "
@@ -101,6 +107,13 @@ class BenchmarkRunSpec(Wire):
     suspend: bool = Field(
         default=False, description="Stop what runs and start nothing; work done stays. Absent: no."
     )
+
+    @property
+    def tracking_secrets(self) -> tuple[tuple[str, SecretRef], ...]:
+        """The keys of tracking servers, each with the field of its owner."""
+        mlflow = self.tracking.mlflow if self.tracking else None
+        ref = mlflow.secret_ref if mlflow else None
+        return (("spec.tracking.mlflow", ref),) if ref else ()
 
 
 class Metadata(Wire):

@@ -131,6 +131,7 @@ ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 HTTP_PATTERN = r"^https?://[^/\s]\S*$"
 # Not only of dots, which would lead elsewhere.
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+EXPERIMENT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"
 GPUS_PATTERN = r"^(Auto|[1-9][0-9]{0,3})$"
 
 # What each pattern asks for, to follow "must be".
@@ -142,6 +143,7 @@ PATTERN_WORDS = {
     ENVIRONMENT_PATTERN: "letters, digits and `_`, with no digit first",
     HTTP_PATTERN: "an address that begins with http:// or https://",
     REPOSITORY_PATTERN: "OWNER/NAME",
+    EXPERIMENT_PATTERN: "letters, digits, spaces, `.`, `_` and `-`, with a letter or digit first",
     GPUS_PATTERN: 'Auto, or a whole number in quotes such as "8"',
 }
 
@@ -154,6 +156,7 @@ HttpUrl = Annotated[str, StringConstraints(pattern=HTTP_PATTERN, max_length=1024
 RepositoryName = Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN, max_length=256)]
 VariableName = Annotated[str, StringConstraints(pattern=VARIABLE_PATTERN, max_length=63)]
 EnvironmentName = Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN, max_length=253)]
+ExperimentName = Annotated[str, StringConstraints(pattern=EXPERIMENT_PATTERN, max_length=250)]
 GpuCount = Annotated[str, StringConstraints(pattern=GPUS_PATTERN, max_length=4)]
 # Kubernetes APIs hold no floats, because encoders disagree about them.
 Share = Annotated[str, StringConstraints(pattern=SHARE_PATTERN, max_length=24)]

@@ -178,10 +178,11 @@ def _list_secrets(spec: BenchmarkRunSpec, kind: StageKind) -> list[SecretRef]:
         ],
         StageKind.BASELINE: [spec.baseline.secret_ref],
         StageKind.JUDGE: [judge.secret_ref for judge in spec.judges],
+        StageKind.SCORE: [ref for _, ref in spec.tracking_secrets],
     }
     if kind is StageKind.PREFLIGHT:
         # It looks whether all of them are there.
-        order = (StageKind.JUDGE, StageKind.BASELINE, StageKind.DATA)
+        order = (StageKind.JUDGE, StageKind.BASELINE, StageKind.DATA, StageKind.SCORE)
         return [ref for each in order for ref in owners[each] if ref]
     return [ref for ref in owners.get(kind, ()) if ref]
 

@@ -1,0 +1,1 @@
+"""Results logged to a tracking server, besides the store."""
