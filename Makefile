@@ -206,6 +206,10 @@ ALPACA_EVAL ?= ../alpaca_eval
 published-rates: install  ## Compare imports of AlpacaEval's annotations with its leaderboards.
 	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/published_rates.py $(ALPACA_EVAL)
 
+.PHONY: attacks
+attacks: install  ## Measure which attacks on judges work (ARGS="--run run.yaml" asks its judges).
+	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/attacks.py $(ARGS)
+
 .PHONY: goldens
 goldens: install  ## Write the golden outputs anew from their inputs.
 	PYTHONPATH=tests/support $(BIN)/python tests/support/make_goldens.py

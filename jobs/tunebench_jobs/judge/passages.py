@@ -52,7 +52,8 @@ class Passage:
     Attributes:
         fields: By name, the verdict among them.
         fenced: Whether it stands in a Markdown fence.
-        open: Whether it may go on behind its end: its reason has begun, and no scores followed.
+        open: Whether it is no whole verdict: its reason has begun, and no scores followed; or
+            there are too many, such as those of another one that its reason quotes.
         closed: Whether something else, such as prose, stands between it and the next one.
     """
 
@@ -214,6 +215,7 @@ def _build_passage(
         names += [field["name"]] if field else []
         size += 1
     is_open = "why" in names and not set(_SCORES) <= set(names[names.index("why") :])
+    is_open = is_open or len(names) > len(set(names))
     ended = size < len(lines) or following is None
     head = "\n".join(lines[:size])
     fields = _load_fields(head) or _scan_fields(head, match)

@@ -1,0 +1,201 @@
+"""A judge's server that keeps the receipt of each answer, and a store with something to judge."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from scripted_judge import build_answer
+
+from tunebench_api.contract import JudgeConfig, Runtime, StageDocument
+from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.context import StageContext
+from tunebench_jobs.journal import Journal
+from tunebench_jobs.judge.comparisons import build_message, build_question, find_prompt_delimiters
+from tunebench_jobs.judge.ledger import Ledger, LedgerEntry
+from tunebench_jobs.judge.stage import build_judges, load_comparisons
+from tunebench_jobs.prompt_source import load_configured_prompts
+from tunebench_jobs.records import Completion, Task, dump_jsonl
+
+PROMPTS = Path(__file__).parents[2] / "prompts"
+
+
+@dataclass
+class Receipt:
+    """One answer: to which question, at which asking of it, and when."""
+
+    question: str
+    asking: int
+    begun: float
+    # Absent while the answer is under way.
+    ended: float | None = None
+
+
+@dataclass
+class Shop:
+    """What was asked of the server; `before` is called with how many answers there are so far."""
+
+    receipts: list[Receipt] = field(default_factory=list)
+    before: Callable[[int], None] = lambda _: None
+    delay_seconds: float = 0.15
+    # Of so many questions, one gets a first answer that cannot be read.
+    garbled: int = 8
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def sell(self, messages: list[dict[str, str]]) -> tuple[Receipt, str]:
+        """Note a question, and return what to say to it: always the same."""
+        question = messages[0]["content"]
+        # Each further asking brings the last answer and what was wrong with it.
+        asking = len(messages) // 2
+        chance = int(sha256(question.encode()).hexdigest()[:8], 16)
+        with self.lock:
+            receipt = Receipt(question, asking, time.monotonic())
+            self.receipts.append(receipt)
+            count = len(self.receipts)
+        self.before(count)
+        time.sleep(self.delay_seconds * (0.5 + chance % 7 / 7))
+        if asking == 0 and chance % self.garbled == 0:
+            return receipt, "I would rather not say."
+        return receipt, f"which_response_was_better: {chance % 3}\nwhy: chance\n"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection whose other end was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+@contextmanager
+def serving_shop(**settings: Any) -> Iterator[tuple[dict[str, Any], Shop]]:
+    """Serve a judge while the block runs; yield it as a run names it, and its receipts."""
+    shop = Shop(**settings)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            """Answer one chat."""
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            receipt, text = shop.sell(body["messages"])
+            name = sha256(receipt.question.encode()).hexdigest()
+            content = json.dumps(build_answer(name, body["model"], text)).encode()
+            try:
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            except OSError:
+                # Whoever asked was killed.
+                self.close_connection = True
+            receipt.ended = time.monotonic()
+
+        def log_message(self, *_: object) -> None:
+            """Keep standard error quiet."""
+
+    server = _Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    judge = {
+        "name": "shop",
+        "model": "openai/shop-2024-05-13",
+        "apiBase": f"http://127.0.0.1:{server.server_port}/v1",
+        "concurrency": 8,
+    }
+    try:
+        yield judge, shop
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def make_tasks(count: int) -> list[Task]:
+    """Return tasks of as many pull requests."""
+    return [
+        Task(
+            id=f"acme/x#{number}:Describe",
+            pr=f"acme/x#{number}",
+            repository="acme/x",
+            language="Go",
+            tool=Tool.DESCRIBE,
+            system="Describe.",
+            user=f"diff {number}",
+        )
+        for number in range(count)
+    ]
+
+
+def save_completions(folder: Path, tasks: list[Task], text: str) -> None:
+    """Write what a model said, the same to each task."""
+    folder.mkdir(parents=True)
+    rows = [Completion(task=task.id, completion=text, finish_reason="stop") for task in tasks]
+    (folder / "completions.jsonl").write_text(dump_jsonl(rows))
+
+
+def save_data(folder: Path, tasks: list[Task]) -> None:
+    """Write the tasks as the data stage does."""
+    folder.mkdir(parents=True)
+    (folder / "eval.jsonl").write_text(dump_jsonl(tasks))
+
+
+def make_document(store: Path, config: JudgeConfig, output: str) -> StageDocument:
+    """Return what the judge stage is given."""
+    runtime = Runtime(
+        store=str(store),
+        output=output,
+        report=str(store / f"{output.replace('/', '-')}.json"),
+        prompts_dir=str(PROMPTS),
+    )
+    return StageDocument(config=config, runtime=runtime)
+
+
+def make_config(judge: dict[str, Any], variant: str, **judging: Any) -> JudgeConfig:
+    """Return the config of one variant's judge stage."""
+    return JudgeConfig.from_wire(
+        {
+            "data": "data/one",
+            "baseline": "generate/baseline",
+            "completions": f"generate/{variant}",
+            "prompts": {"builtin": "compact"},
+            "judges": [judge],
+            "judging": judging,
+        }
+    )
+
+
+def name_questions(document: StageDocument) -> dict[str, str]:
+    """Return for each question that a judge will read its name in the ledger."""
+    assert isinstance(document.config, JudgeConfig)
+    context = StageContext(document.runtime)
+    (judge,) = build_judges(document.config.judges, {})
+    prompts = load_configured_prompts(document.config.prompts, PROMPTS).prompt_set
+    delimiters = find_prompt_delimiters(prompts)
+    messages = [
+        build_message(prompts, delimiters, each)
+        for each in load_comparisons(document.config, context)
+    ]
+    return {each["content"]: build_question(judge.digest, each, {}).key for each in messages}
+
+
+def append_entries(folder: Path, name: str, count: int, told: Connection) -> None:
+    """Append entries, and tell of each when it is kept."""
+    with Ledger(Journal(folder, batch=4)) as ledger:
+        for number in range(count):
+            key = f"{name}-{number}"
+            ledger.append(LedgerEntry(key=key, reply=f"reply {key} " * 50, replies=1))
+            told.send(key)
+            told.recv()
