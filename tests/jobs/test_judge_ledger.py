@@ -113,7 +113,7 @@ def judge_with_kills(store: Path, tasks: int, kills: int, seed: int) -> None:
     save_completions(store / "generate/baseline", rows, "the baseline's")
     save_completions(store / "generate/a", rows, "the model's")
     chance = random.Random(seed)  # noqa: S311 - no secret
-    with serving_shop() as (judge, shop):
+    with serving_shop(garbled=10**9) as (judge, shop):
         document = make_document(store, make_config(judge, "a"), "judge/a")
         names = name_questions(document)
         # From the first question to among the last.
@@ -165,6 +165,7 @@ def measure_windows(shop: Shop, lives: list[Life], names: dict[str, str]) -> lis
     return windows
 
 
+@pytest.mark.timeout(600)
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     """SIGKILL at eight moments by chance; only what was under way is asked again."""
     judge_with_kills(tmp_path, tasks=60, kills=8, seed=6)
