@@ -19,6 +19,7 @@ from tunebench_jobs.llm import Endpoint, Reply, ask, build_endpoint
 from tunebench_jobs.local_paths import parse_local_path
 from tunebench_jobs.records import Completion, Record, Task, dump_jsonl, load_jsonl
 from tunebench_jobs.template_baseline import build_template_completion
+from tunebench_jobs.throttle import Throttle
 
 CONCURRENCY = 8
 RETRIES = 5
@@ -54,7 +55,7 @@ def run_baseline(config: BaselineConfig, context: StageContext) -> Outcome:
         completions = [build_template_completion(task) for task in tasks]
         facts = {"source": "template"}
     else:
-        completions = ask_all(tasks, spec, context, _ask_with_retries)
+        completions = ask_all(tasks, spec, context, _build_ask())
         facts = {"source": "model", "model": spec.model or ""}
     save_text(context.output / COMPLETIONS_FILE, dump_jsonl(completions))
     cost = sum(completion.cost_usd for completion in completions)
@@ -162,5 +163,10 @@ def _build_completion(task: Task, reply: Reply) -> Completion:
     )
 
 
-async def _ask_with_retries(endpoint: Endpoint, messages: Sequence[dict[str, str]]) -> Reply:
-    return await ask(endpoint, messages, retries=RETRIES)
+def _build_ask() -> Ask:
+    throttle = Throttle(CONCURRENCY)
+
+    async def ask_patiently(endpoint: Endpoint, messages: Sequence[dict[str, str]]) -> Reply:
+        return await ask(endpoint, messages, retries=RETRIES, throttle=throttle)
+
+    return ask_patiently

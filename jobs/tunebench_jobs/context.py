@@ -33,6 +33,8 @@ class StageContext:
     """Folders and the report of one attempt of one stage."""
 
     runtime: Runtime
+    # The last report, because what was spent must still be told at the end.
+    _reported: list[Progress] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def store(self) -> Path:
@@ -84,14 +86,19 @@ class StageContext:
     def report(self, progress: Progress) -> None:
         """Tell the planner's side how far the stage is."""
         stamped = progress.model_copy(update={"updated_at": timestamp()})
+        self._reported[:] = [stamped]
         self._sink.save(Report(progress=stamped))
 
     def finish(self, result: StageResult) -> None:
         """Tell the planner's side how the stage ended."""
-        percent = 100 if result.state == "Succeeded" else None
-        self._sink.save(
-            Report(progress=Progress(percent=percent, updated_at=timestamp()), result=result)
+        last = self._reported[0] if self._reported else Progress()
+        progress = Progress(
+            percent=100 if result.state == "Succeeded" else None,
+            cost_usd=last.cost_usd,
+            judges=last.judges,
+            updated_at=timestamp(),
         )
+        self._sink.save(Report(progress=progress, result=result))
 
     @cached_property
     def _sink(self) -> Sink:

@@ -3,6 +3,7 @@
     JobError
     ├── InputError          the user must act; exit code 2, never retried
     └── RetryableError      the world may heal; exit code 1, retried by the planner
+        └── NoAnswerError   a model did not answer; another try may help (`llm`)
 
 Each error carries a `reason`: the CamelCase word that conditions and reports show.
 """

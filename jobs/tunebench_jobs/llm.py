@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,19 +24,20 @@ from tunebench_api.v1alpha1 import (
     SecretRef,
 )
 from tunebench_jobs.errors import InputError, JobError, RetryableError
-from tunebench_jobs.throttle import Throttle
+from tunebench_jobs.throttle import LONGEST_PAUSE_SECONDS, Limits, Throttle, Ticket
 
 logger = logging.getLogger(__name__)
 
 # What servers of one's own expect when they check no key; the client library insists on one.
 NO_KEY = "none"
 FIRST_DELAY_SECONDS = 1.0
-MAX_DELAY_SECONDS = 60.0
+MAX_DELAY_SECONDS = LONGEST_PAUSE_SECONDS
 TIMEOUT_SECONDS = 300.0
-# A server that says so has too much to do; others may say the like in words only.
-_BUSY_STATUSES = frozenset({429, 503, 529})
+# A server that says so has too much to do; one that is broken says nothing of its limits.
+_BUSY_STATUSES = frozenset({429, 529})
 _UNLIMITED = 1_000_000
 _MAX_MESSAGE = 600
+_NUMBER = re.compile(r"\d{1,15}(\.\d{1,9})?")
 _MIN_SECRET = 8
 _SECRET_NAME = re.compile(r"_(API_KEY|KEY|TOKEN|SECRET|PASSWORD)$|^AWS_SECRET")
 
@@ -99,11 +100,36 @@ class Reply:
     finish_reason: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    # What the server said of its limits with it.
+    limits: Limits | None = field(default=None, compare=False, repr=False)
 
     @property
     def tokens(self) -> int:
         """Tokens of prompt and completion together."""
         return self.prompt_tokens + self.completion_tokens
+
+
+class NoAnswerError(RetryableError):
+    """A model did not answer; `busy` tells whether it has too much to do, `seconds` until when."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "ModelUnavailable",
+        busy: bool = False,
+        seconds: float | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Keep what the server said beside that it has no answer."""
+        super().__init__(message, reason=reason)
+        self.busy = busy
+        self.seconds = seconds
+        self.limits = limits
+
+
+# Asks a model once: an answer, or one of our errors.
+AskOnce = Callable[["Endpoint", Sequence[Mapping[str, str]]], Awaitable["Reply"]]
 
 
 def load_litellm() -> Any:
@@ -153,30 +179,76 @@ async def ask(
 
     Raises:
         InputError: The server refuses the request: key, model id, or its settings.
-        RetryableError: It was still busy or away after `retries` more attempts.
+        NoAnswerError: It was still busy or away after `retries` more attempts.
+    """
+    throttle = throttle or Throttle(_UNLIMITED)
+    for attempt in range(retries + 1):
+        try:
+            async with throttle.place() as ticket:
+                return await ask_in_place(throttle, ticket, ask_once, endpoint, messages)
+        except NoAnswerError as failure:
+            if attempt == retries:
+                raise
+            delay = build_delay(failure, attempt, first_delay)
+            logger.warning("asking again in %.1f s (attempt %d): %s", delay, attempt + 2, failure)
+        await asyncio.sleep(delay)
+    raise AssertionError  # the last attempt returns or raises
+
+
+async def ask_in_place(
+    throttle: Throttle,
+    ticket: Ticket,
+    ask_model: AskOnce,
+    endpoint: Endpoint,
+    messages: Sequence[Mapping[str, str]],
+) -> Reply:
+    """Ask once in a place of the throttle, and let the throttle know how it went.
+
+    Raises:
+        InputError: The server refuses the request.
+        RetryableError: It is busy or away.
+    """
+    try:
+        reply = await ask_model(endpoint, messages)
+    except NoAnswerError as failure:
+        throttle.learn(failure.limits, ticket)
+        if failure.busy:
+            throttle.busy(failure.seconds, ticket)
+        raise
+    except InputError:
+        throttle.answered()
+        raise
+    throttle.learn(reply.limits, ticket)
+    throttle.answered(ticket, reply.tokens)
+    return reply
+
+
+async def ask_once(endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) -> Reply:
+    """Return the model's answer to one request.
+
+    Raises:
+        InputError: The server refuses the request: key, model id, or its settings.
+        NoAnswerError: It is busy or away.
     """
     litellm = load_litellm()
     from openai import OpenAIError  # noqa: PLC0415 - LiteLLM loaded it; all its errors derive from it
 
-    throttle = throttle or Throttle(_UNLIMITED)
-    for attempt in range(retries + 1):
-        try:
-            async with throttle.place():
-                reply = _build_reply(await _complete(litellm, endpoint, messages), litellm)
-        except OpenAIError as error:
-            failure = build_llm_failure(error, endpoint.model, _list_secrets(endpoint, os.environ))
-            if isinstance(failure, InputError) or attempt == retries:
-                # Not chained: the cause's text and frames hold the key.
-                raise failure from None
-            delay = _build_delay(error, attempt, first_delay)
-            if getattr(error, "status_code", None) in _BUSY_STATUSES:
-                throttle.busy(delay)
-        else:
-            throttle.answered()
-            return reply
-        logger.warning("asking again in %.1f s (attempt %d): %s", delay, attempt + 2, failure)
-        await asyncio.sleep(delay)
-    raise AssertionError  # the last attempt returns or raises
+    try:
+        return _build_reply(await _complete(litellm, endpoint, messages), litellm)
+    except OpenAIError as error:
+        # Not chained: the cause's text and frames hold the key.
+        secrets = _list_secrets(endpoint, os.environ)
+        raise build_llm_failure(error, endpoint.model, secrets) from None
+
+
+def build_delay(
+    failure: RetryableError, attempt: int, first_delay: float = FIRST_DELAY_SECONDS
+) -> float:
+    """Return the seconds to wait: what the server asks for, or twice as long each time."""
+    asked = failure.seconds if isinstance(failure, NoAnswerError) else None
+    # Spread, so that all requests that failed together do not come back together.
+    doubled = first_delay * 2.0 ** min(attempt, 32) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    return min(doubled if asked is None else asked, MAX_DELAY_SECONDS)
 
 
 def find_secret(ref: SecretRef, field_name: str, environment: Mapping[str, str]) -> str:
@@ -207,8 +279,14 @@ def build_llm_failure(error: Exception, model: str, secrets: Sequence[str]) -> J
     if refusal:
         msg = f"model `{model}` refused the request; {refusal.remedy}: {text}"
         return InputError(msg, reason=refusal.reason)
-    reason = "RateLimited" if "RateLimitError" in names else "ModelUnavailable"
-    return RetryableError(f"model `{model}` gave no answer: {text}", reason=reason)
+    headers = _find_headers(error)
+    return NoAnswerError(
+        f"model `{model}` gave no answer: {text}",
+        reason="RateLimited" if "RateLimitError" in names else "ModelUnavailable",
+        busy=getattr(error, "status_code", None) in _BUSY_STATUSES,
+        seconds=_find_seconds(headers),
+        limits=_find_limits(headers),
+    )
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
@@ -258,22 +336,43 @@ def _build_reply(raw: Any, litellm: Any) -> Reply:
         raise litellm.exceptions.APIConnectionError(message=msg, llm_provider="", model="")
     choice = raw.choices[0]
     usage = getattr(raw, "usage", None)
+    hidden = getattr(raw, "_hidden_params", None) or {}
     # LiteLLM puts the price there, and nothing or 0 where it knows none.
-    cost = (getattr(raw, "_hidden_params", None) or {}).get("response_cost")
+    cost = hidden.get("response_cost")
     return Reply(
         text=choice.message.content or "",
         cost_usd=float(cost) if cost else None,
         finish_reason=choice.finish_reason or "stop",
         prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
         completion_tokens=getattr(usage, "completion_tokens", 0) or 0,
+        limits=_find_limits(hidden.get("additional_headers") or {}),
     )
 
 
-def _build_delay(error: Exception, attempt: int, first_delay: float) -> float:
-    """Return the seconds to wait: what the server asks for, or twice as long each time."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    asked = str(headers.get("retry-after", ""))
-    doubled = first_delay * 2.0**attempt
-    # Spread, so that all requests that failed together do not come back together.
-    wanted = float(asked) if asked.isdigit() else doubled * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-    return min(wanted, MAX_DELAY_SECONDS)
+def _find_headers(error: Exception) -> Mapping[str, Any]:
+    """Return what a server sent along with an error."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    return headers or getattr(error, "litellm_response_headers", None) or {}
+
+
+def _find_seconds(headers: Mapping[str, Any]) -> float | None:
+    """Return how long a server asks to be left alone; a date, which few send, is not read."""
+    exact = _parse_number(headers.get("retry-after-ms"))
+    if exact is not None:
+        return exact / 1000
+    return _parse_number(headers.get("retry-after"))
+
+
+def _find_limits(headers: Mapping[str, Any]) -> Limits | None:
+    """Return what a server says of its limits, in the words of OpenAI, which LiteLLM translates."""
+    found = [
+        _parse_number(headers.get(f"x-ratelimit-{what}"))
+        for what in ("limit-requests", "remaining-requests", "limit-tokens", "remaining-tokens")
+    ]
+    return Limits(*found) if any(each is not None for each in found) else None
+
+
+def _parse_number(text: Any) -> float | None:
+    """Return a number that is not below zero, or nothing."""
+    match = _NUMBER.fullmatch(str(text).strip())
+    return float(match[0]) if match else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tunebench_api.v1alpha1 import LlmSpec
+from tunebench_api.v1alpha1 import JudgeSpec, LlmSpec
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.llm import Reply, load_litellm
 
@@ -31,7 +31,7 @@ class Prices:
         return self.cost(reply.prompt_tokens, reply.completion_tokens)
 
 
-def find_prices(spec: LlmSpec, field: str) -> Prices:
+def find_prices(spec: LlmSpec | JudgeSpec, field: str) -> Prices:
     """Return the prices of a model; `field` is its place in the run.
 
     A server of one's own counts as free, unless the run says otherwise: nobody sends a bill that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -26,6 +26,9 @@ _FILES: dict[Encoding, str] = {
 }
 _FOLDER = "TIKTOKEN_CACHE_DIR"
 
+# What a vendor adds to each message.
+_MESSAGE_TOKENS = 4
+
 # tiktoken's regular expression panics in a run of a million spaces. No word of a text is this long,
 # so cutting there changes no count of a text that people wrote.
 _LONGEST_RUN = 10_000
@@ -46,6 +49,11 @@ def count_tokens(text: str, encoding: Encoding = "cl100k_base") -> int:
     if not _has_long_run(text):
         return len(encode(text))
     return sum(len(encode(piece)) for piece in _cut_runs(text))
+
+
+def count_message_tokens(messages: Iterable[Mapping[str, str]]) -> int:
+    """Count the tokens of a prompt; models differ by some percent in how they count."""
+    return sum(count_tokens(message["content"]) + _MESSAGE_TOKENS for message in messages)
 
 
 def count_bytes(text: str) -> int:

@@ -33,7 +33,7 @@ from tunebench_api.v1alpha1 import (
     TuningSpec,
     Wire,
 )
-from tunebench_api.v1alpha1.wire import HowOnly, ShortText
+from tunebench_api.v1alpha1.wire import Decimal, HowOnly, ShortText
 
 # Part of every digest: raise it when a stage computes something else from the same config.
 CONTRACT_VERSION = 1
@@ -290,6 +290,8 @@ class Runtime(Wire):
     served_name: str | None = None
     # Folder of the builtin prompt sets; absent: the installed ones.
     prompts_dir: str | None = None
+    # What the run has spent on judges before, of `judging.budgetUSD`.
+    spent_usd: Decimal | None = None
     attempt: int = 1
     # Of one worker; absent: whatever is there.
     cpus: int | None = None
@@ -320,6 +322,19 @@ class Lenient(Wire):
     model_config = ConfigDict(extra="ignore")
 
 
+class JudgeProgress(Lenient):
+    """What one judge has done and sold in this attempt."""
+
+    name: str
+    # Questions that have ended, and those there are; what the ledger held is not among them.
+    done: int = 0
+    total: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    # Empty where no price is known.
+    cost_usd: ShortText = ""
+
+
 class Progress(Lenient):
     """What a stage says while it runs."""
 
@@ -333,6 +348,9 @@ class Progress(Lenient):
     checkpoint: ShortText | None = None
     # Set by serve when it answers requests.
     endpoint: str | None = None
+    # What this attempt has spent on judges; absent where nothing is known to cost anything.
+    cost_usd: Decimal | None = None
+    judges: tuple[JudgeProgress, ...] = ()
     updated_at: str = ""
 
 

@@ -95,8 +95,6 @@ def _find_in_spec(spec: BenchmarkRunSpec, backend: Backend) -> Iterator[Problem]
     if spec.baseline.completions:
         uri = spec.baseline.completions.uri
         yield from _find_scheme("spec.baseline.completions.uri", uri, _FILES[backend])
-    if spec.judging.budget_usd is not None:
-        yield Problem("spec.judging.budgetUSD", _FIELD)
     if spec.serving.keep is not Keep.NONE:
         yield _refuse_value("spec.serving.keep", spec.serving.keep)
     if spec.queue and backend is Backend.LOCAL:

@@ -12,6 +12,7 @@ from tunebench_api.v1alpha1 import API_GROUP
 SUCCEEDED = SUMMARY_CONDITION
 CONTAMINATED = "Contaminated"
 JUDGES_RELIABLE = "JudgesReliable"
+JUDGED = "Judged"
 CONDITION_TYPES = (
     SUCCEEDED,
     "DataReady",
@@ -19,7 +20,7 @@ CONDITION_TYPES = (
     "BaselineReady",
     "Trained",
     "Generated",
-    "Judged",
+    JUDGED,
     JUDGES_RELIABLE,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 
 from tunebench_api.contract import Progress, ResultState, StageResult
@@ -80,6 +81,18 @@ class Observed:
     # Digests of what the spec points to, by URI.
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     previous: BenchmarkRunStatus | None = None
+
+    def count_spent(self, *, except_for: tuple[str, str, int] | None = None) -> Decimal:
+        """Return what attempts of this run have paid judges, whatever became of them."""
+        return sum(
+            (
+                Decimal(attempt.progress.cost_usd or 0)
+                for (key, digest), attempts in self.attempts.items()
+                for attempt in attempts
+                if (key, digest, attempt.number) != except_for
+            ),
+            Decimal(0),
+        )
 
     def attempts_of(self, key: str, digest: str) -> tuple[Attempt, ...]:
         """Return the attempts of a stage, oldest first."""

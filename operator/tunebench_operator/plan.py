@@ -18,7 +18,7 @@ from tunebench_api.contract import (
     StageKind,
     VariantKind,
 )
-from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
+from tunebench_api.v1alpha1 import REFERENCE_JUDGE, BenchmarkRun, BenchmarkRunStatus
 from tunebench_operator import names, reasons
 from tunebench_operator.graph import Graph, Node, ServeGroup, Variant, build_graph
 from tunebench_operator.observed import Observed
@@ -39,6 +39,8 @@ class Child:
     config: AnyStageConfig
     endpoint: str | None = None
     served_name: str | None = None
+    # What the run has spent on judges before this attempt.
+    spent_usd: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def plan(run: BenchmarkRun, observed: Observed, *, now: datetime) -> Plan:
     desired = () if run.spec.suspend else planner.build_desired(states)
     score = states.get(names.stage_key(StageKind.SCORE))
     hours = sum(each.gpu_hours for attempts in observed.attempts.values() for each in attempts)
-    decisions = Decisions(run, graph, states, score, observed.previous, now, hours)
+    spent = observed.count_spent()
+    decisions = Decisions(run, graph, states, score, observed.previous, now, hours, spent)
     finished = all(state.state.ended for state in states.values()) and not desired
     wakes = [state.wake_at for state in states.values() if state.wake_at and state.wake_at > now]
     return Plan(desired, build_status(decisions), finished, min(wakes, default=None))
@@ -88,6 +91,7 @@ class _Planner:
             if variant.kind is VariantKind.CONTROL:
                 states[variant.completions.key] = self._decide(variant.completions, states)
             states[variant.judge.key] = self._decide(variant.judge, states)
+        states |= self._limit_judging(states)
         states[graph.preflight.key] = self._spare_preflight(states)
         score = self._decide_score(states)
         states[score.node.key] = score
@@ -101,7 +105,13 @@ class _Planner:
             for group in self.graph.groups
             for variant in group.variants
         }
-        return tuple(_build_child(state, states, served.get(state.node.key)) for state in wanted)
+        return tuple(
+            replace(
+                _build_child(state, states, served.get(state.node.key)),
+                spent_usd=self._count_spent(state),
+            )
+            for state in wanted
+        )
 
     def _decide(self, node: Node, states: Mapping[str, StageState]) -> StageState:
         needed = [states[key] for key in node.needs]
@@ -126,6 +136,38 @@ class _Planner:
             )
             for state in ready[max(free, 0) :]
         }
+
+    def _limit_judging(self, states: Mapping[str, StageState]) -> dict[str, StageState]:
+        """Let one variant at a time ask the judges, in the order of the run.
+
+        One fills the judges' limits anyway. Two on different machines would exceed them, and could
+        not know what the other spends of the budget. The reference judge has neither.
+        """
+        if all(judge.model == REFERENCE_JUDGE for judge in self.run.spec.judges):
+            return {}
+        judging = [states[variant.judge.key] for variant in self.graph.variants]
+        running = [state for state in judging if state.state is State.RUNNING]
+        ready = [state for state in judging if state.state is State.READY]
+        held = ready if running else ready[1:]
+        first = (running or ready)[:1]
+        message = "one variant at a time is judged, so that limits and budget hold"
+        return {
+            state.node.key: replace(
+                state,
+                state=State.PENDING,
+                reason=reasons.WAITING_FOR_JUDGES,
+                message=f"waits for {first[0].node.key}: {message}",
+                attempt=state.attempt - 1,
+            )
+            for state in held
+        }
+
+    def _count_spent(self, asked: StageState) -> str | None:
+        """Return what all other attempts of the run at judging have spent, if there is a budget."""
+        if asked.node.kind is not StageKind.JUDGE or self.run.spec.judging.budget_usd is None:
+            return None
+        own = (asked.node.key, asked.node.digest, asked.attempt)
+        return str(self.observed.count_spent(except_for=own))
 
     def _decide_group(self, group: ServeGroup, states: dict[str, StageState]) -> None:
         """Decide a server and the generations that ask it.

@@ -10,6 +10,7 @@ FAILED = "Failed"
 SUSPENDED = "Suspended"
 WAITING = "WaitingForOtherStages"
 WAITING_FOR_SLOT = "WaitingForTrainingSlot"
+WAITING_FOR_JUDGES = "WaitingForJudges"
 RETRYING = "Retrying"
 UPSTREAM_FAILED = "UpstreamFailed"
 ALL_MODELS_FAILED = "AllModelsFailed"
@@ -31,6 +32,10 @@ IMAGE_PULL_FAILED = "ImagePullFailed"
 CONTAINER_NOT_STARTED = "ContainerNotStarted"
 PODS_REFUSED = "PodsRefused"
 NOT_ADMITTED = "NotAdmitted"
+
+# Why verdicts are missing that nobody was asked for; the words of the judge stage.
+BUDGET_SPENT = "BudgetSpent"
+JUDGE_UNAVAILABLE = "JudgeUnavailable"
 
 # Whether training was kept apart from the evaluation.
 CHECKED = "Checked"

@@ -34,6 +34,9 @@ MAX_SUMMARY = 800
 # There is one of these stages, and it says all that it finds.
 _MAX_PREFLIGHT = 4000
 
+# Causes of missing verdicts that the user can do something about.
+_SHORTFALLS = (reasons.BUDGET_SPENT, reasons.JUDGE_UNAVAILABLE)
+
 RowT = TypeVar("RowT", LeaderboardRow, JudgeStatus)
 
 
@@ -49,6 +52,8 @@ class Decisions:
     now: datetime
     # Of all attempts that have ended.
     gpu_hours: float = 0.0
+    # On judges, by all attempts, those that run included.
+    spent_usd: Decimal = Decimal(0)
 
 
 def build_status(decisions: Decisions) -> BenchmarkRunStatus:
@@ -70,7 +75,7 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
             agreement=facts.get("agreement", ""),
             alpha=facts.get("alpha", ""),
             replication=facts.get("replication", ""),
-            cost_usd=_sum_cost(facts.get("judges", ())),
+            cost_usd=_sum_cost(facts.get("judges", ())) or _show_spent(decisions.spent_usd),
             gpu_hours=_show_hours(decisions.gpu_hours),
         ),
         stages=tuple(_stage_status(state) for state in decisions.states.values()),
@@ -123,6 +128,10 @@ def _sum_cost(judges: Iterable[Mapping[str, Any]]) -> str:
     if not known:
         return ""
     return f"{'≥ ' if len(known) < len(asked) else ''}{sum(known):.2f}"
+
+
+def _show_spent(spent: Decimal) -> str:
+    return f"{spent:.2f}" if spent else ""
 
 
 def _show_hours(hours: float) -> str:
@@ -208,13 +217,15 @@ def _conditions(decisions: Decisions) -> tuple[Condition, ...]:
         "BaselineReady": [graph.baseline],
         "Trained": graph.trains,
         "Generated": [variant.completions for variant in graph.variants],
-        "Judged": [variant.judge for variant in graph.variants],
+        names.JUDGED: [variant.judge for variant in graph.variants],
     }
     drafts = [_summary_condition(decisions)]
     drafts += [
         _stage_condition(kind, [states[node.key] for node in nodes if node])
         for kind, nodes in by_stage.items()
     ]
+    judging = [states[variant.judge.key] for variant in graph.variants]
+    drafts = [_judged_condition(each, judging) for each in drafts]
     drafts.append(_contamination_condition(states[graph.data.key]))
     drafts.append(_reliability_condition(decisions.score))
     return tuple(_date(draft, decisions) for draft in drafts)
@@ -236,6 +247,43 @@ def _stage_condition(kind: str, states: list[StageState]) -> Condition:
     running = any(state.state is State.RUNNING for state in states)
     reason = reasons.RUNNING if running else reasons.PENDING
     return Condition(type=kind, status=ConditionStatus.UNKNOWN, reason=reason, message=counts)
+
+
+def _judged_condition(draft: Condition, judging: Sequence[StageState]) -> Condition:
+    """Say of the judging, where all of it ended, what of it was left out and why."""
+    if draft.type != names.JUDGED or draft.status is not ConditionStatus.TRUE:
+        return draft
+    shortfall = _find_shortfall(judging)
+    if shortfall is None:
+        return draft
+    reason, message = shortfall
+    return draft.model_copy(
+        update={
+            "status": ConditionStatus.FALSE,
+            "reason": reason,
+            "message": f"{draft.message}; {message}"[:MAX_MESSAGE],
+        }
+    )
+
+
+def _find_shortfall(judging: Iterable[StageState]) -> tuple[str, str] | None:
+    """Return why verdicts are missing that could still be had, and where; none are: nothing."""
+    by_cause: dict[str, list[StageState]] = {}
+    for state in judging:
+        found = state.result.summary.get("unasked") if state.result else None
+        for cause in found or ():
+            by_cause.setdefault(str(cause), []).append(state)
+    known = {cause: states for cause, states in by_cause.items() if cause in _SHORTFALLS}
+    if not known:
+        return None
+    # What the user can mend goes first.
+    cause = min(known, key=_SHORTFALLS.index)
+    counts = sum(
+        int(state.result.summary["unasked"][cause]) for state in known[cause] if state.result
+    )
+    first = known[cause][0]
+    message = f"{counts} verdicts are missing; {first.node.key}: {first.message}"
+    return cause, message
 
 
 def _contamination_condition(data: StageState) -> Condition:
@@ -289,11 +337,9 @@ def _summarise(decisions: Decisions) -> tuple[ConditionStatus, str, str]:
     score = decisions.score
     failed = [state for state in states if state.state is State.FAILED]
     if score and score.state is State.SUCCEEDED:
-        missing = _variants_without_row(decisions)
-        if missing:
-            message = f"no result for {', '.join(missing)}; {_name_failures(failed)}"
-            return ConditionStatus.TRUE, reasons.PARTIALLY_SUCCEEDED, message
-        return ConditionStatus.TRUE, reasons.SUCCEEDED, score.message
+        lacks = _describe_lacks(decisions, failed)
+        reason = reasons.PARTIALLY_SUCCEEDED if lacks else reasons.SUCCEEDED
+        return ConditionStatus.TRUE, reason, lacks or score.message
     if all(state.state.ended for state in states) and score and failed:
         models = {state.node.model for state in failed}
         reason = reasons.ALL_MODELS_FAILED if None not in models else failed[0].reason
@@ -311,6 +357,16 @@ def _summarise(decisions: Decisions) -> tuple[ConditionStatus, str, str]:
     # One that waits is no news while others go on.
     reason = stuck[0].reason if len(stuck) == len(running) else reasons.RUNNING
     return ConditionStatus.UNKNOWN, reason, message
+
+
+def _describe_lacks(decisions: Decisions, failed: Sequence[StageState]) -> str:
+    """Say what a leaderboard that there is does not hold; nothing where it holds all."""
+    absent = _variants_without_row(decisions)
+    shortfall = _find_shortfall(
+        decisions.states[variant.judge.key] for variant in decisions.graph.variants
+    )
+    lacks = [f"no result for {', '.join(absent)}; {_name_failures(failed)}"] if absent else []
+    return "; ".join([*lacks, *([shortfall[1]] if shortfall else [])])
 
 
 def _name_failures(failed: Sequence[StageState]) -> str:

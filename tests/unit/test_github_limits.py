@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tunebench_jobs.data.github.limits import Budget, find_pause
+from tunebench_jobs.data.github.pace import Pace
 
 DATE = "Tue, 02 Jan 2024 00:00:00 GMT"
 NOW = 1704153600
@@ -161,3 +162,38 @@ async def test_limits_that_are_no_numbers_are_no_limits(value: str) -> None:
     budget.give_back(make_headers(5) | {"x-ratelimit-reset": value})
 
     await asyncio.wait_for(budget.take(ignore), 1)
+
+
+def test_requests_wait_for_their_turn() -> None:
+    """No window of a minute holds more than the limit, and none is refused."""
+    now = 0.0
+    sent: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    async def send() -> None:
+        pace = Pace(30, clock=lambda: now, sleep=sleep)
+        for _ in range(100):
+            await pace.wait()
+            sent.append(now)
+
+    asyncio.run(send())
+
+    assert sent[-1] == pytest.approx(99 * 2.0)
+    assert all(later - sooner >= 60 for sooner, later in zip(sent, sent[30:], strict=False))
+
+
+def test_without_a_limit_nothing_waits() -> None:
+    """An absent limit is no limit."""
+
+    async def refuse(_: float) -> None:
+        pytest.fail("waited")
+
+    async def send() -> None:
+        pace = Pace(None, sleep=refuse)
+        for _ in range(100):
+            await pace.wait()
+
+    asyncio.run(send())

@@ -10,9 +10,9 @@ import pytest
 from make_drafts import BAD, GOOD, REPLY_TOKENS, ScriptedTeacher, make_draft, make_spec, opened
 
 from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.budget import Estimate, format_usd
 from tunebench_jobs.data.drops import Finding, RowDrop
 from tunebench_jobs.data.teacher.answers import fill_answers, read_answer
-from tunebench_jobs.data.teacher.budget import Estimate, format_usd
 from tunebench_jobs.data.teacher.drafts import Draft
 from tunebench_jobs.data.teacher.makers import Makers
 from tunebench_jobs.data.teacher.model import PaidModel

@@ -272,7 +272,6 @@ def test_problem(path: str, value: object, expected: str) -> None:
             "spec.models.0.tuning.deepspeed", "Auto", "with the value `Auto` ", id="deepspeed"
         ),
         pytest.param("spec.serving.keep", "Winner", "with the value `Winner` ", id="keep"),
-        pytest.param("spec.judging.budgetUSD", "150", "", id="budget"),
         pytest.param("spec.models.0.resources.gpus", "8", "", id="gpus"),
     ],
 )

@@ -33,6 +33,8 @@ class JudgeHealth:
     re_asks: int
     # Absent where no price is known.
     cost_usd: float | None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 def build_judge_health(variants: Iterable[Sequence[VerdictRow]]) -> JudgeHealth:
@@ -57,6 +59,8 @@ def build_judge_health(variants: Iterable[Sequence[VerdictRow]]) -> JudgeHealth:
         score_mismatch=_share(_list_mismatches(decided)),
         re_asks=sum(max(row.replies - 1, 0) for row in by_key.values()),
         cost_usd=sum(costs) if costs else None,
+        prompt_tokens=sum(row.prompt_tokens for row in by_key.values()),
+        completion_tokens=sum(row.completion_tokens for row in by_key.values()),
     )
 
 

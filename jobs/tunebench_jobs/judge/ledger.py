@@ -46,6 +46,10 @@ class MissingCause(StrEnum):
     REFUSED = "ContentRefused"
     # Of a verdict that another tool published.
     JUDGE_FAILED = "JudgeFailed"
+    # These three say nothing of the judge's answer, and never stand in a ledger.
+    NO_ANSWER = "NoAnswer"
+    BUDGET_SPENT = "BudgetSpent"
+    UNAVAILABLE = "JudgeUnavailable"
 
 
 def _mend_text(text: object) -> object:
@@ -65,6 +69,9 @@ class LedgerEntry(Record):
     # Of a verdict that another tool published: from 1, the first completion is surely better, to
     # 2, the second is. Absent: `reply` says it.
     preference: float | None = None
+    # Of all its replies; 0 where the server did not say.
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 class Ledger(Journaled):

@@ -28,14 +28,25 @@ class VerdictRow(Record):
     why: str = ""
     score_model: int | None = None
     score_baseline: int | None = None
-    # Name of the ledger entry; absent where no judge was asked.
+    # Name of the ledger entry; absent where no judge is to be asked. A verdict that is missing
+    # because nobody answered has no entry yet.
     key: str | None = None
     replies: int = 0
     cost_usd: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
-def build_verdict_row(comparison: Comparison, judge: str, entry: LedgerEntry | None) -> VerdictRow:
-    """Build the row of a comparison from its ledger entry; an empty completion has none."""
+def build_verdict_row(
+    comparison: Comparison,
+    judge: str,
+    entry: LedgerEntry | None,
+    unanswered: tuple[str, MissingCause] | None = None,
+) -> VerdictRow:
+    """Build the row of a comparison from its ledger entry; an empty completion has none.
+
+    `unanswered` is the key of a question that nobody answered, and why.
+    """
     task = comparison.task
     row = VerdictRow(
         task=task.id,
@@ -46,6 +57,9 @@ def build_verdict_row(comparison: Comparison, judge: str, entry: LedgerEntry | N
         order=comparison.order,
         repeat=comparison.repeat,
     )
+    if unanswered is not None:
+        key, cause = unanswered
+        return row.model_copy(update={"key": key, "missing": cause})
     if entry is None:
         return row.model_copy(update={"winner": Winner.BASELINE, "why": _EMPTY})
     return read_entry(row, entry)
@@ -53,7 +67,9 @@ def build_verdict_row(comparison: Comparison, judge: str, entry: LedgerEntry | N
 
 def read_entry(row: VerdictRow, entry: LedgerEntry) -> VerdictRow:
     """Return the row of a comparison with what a judge's ledger says of it."""
-    paid = {"key": entry.key, "replies": entry.replies, "cost_usd": entry.cost_usd}
+    paid = entry.model_dump(
+        include={"key", "replies", "cost_usd", "prompt_tokens", "completion_tokens"}
+    )
     if entry.missing is not None:
         return row.model_copy(update={"winner": None, "missing": entry.missing, **paid})
     verdict = parse_verdict(entry.reply, model_is_first=row.order is Order.MODEL_FIRST)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
 import os
-import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.contract import JudgeConfig, Progress
+from tunebench_api.contract import JudgeConfig
 from tunebench_api.v1alpha1 import REFERENCE_JUDGE, JudgeSpec
+from tunebench_jobs.budget import Budget
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import save_text
 from tunebench_jobs.journal import Journal
+from tunebench_jobs.judge.asking import Asking, Judge
 from tunebench_jobs.judge.comparisons import (
     Comparison,
     Message,
@@ -31,30 +35,41 @@ from tunebench_jobs.judge.ledger import (
     BATCH,
     JUDGE_FILE,
     LEDGER_FOLDER,
+    Ledger,
+    MissingCause,
     build_judge_file,
     open_ledger,
 )
-from tunebench_jobs.judge.panel import Asking, Judge, ask_judge
+from tunebench_jobs.judge.panel import Asked, ask_judge
+from tunebench_jobs.judge.progress import ProgressLine
 from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow, build_verdict_row
 from tunebench_jobs.judge.reference import REFERENCE_VERSION
 from tunebench_jobs.judge.reference_provider import build_reference_case, register_reference_judge
-from tunebench_jobs.llm import Endpoint, Reply, ask, build_endpoint
+from tunebench_jobs.judge.tally import Tally, format_cost
+from tunebench_jobs.llm import Endpoint, ask_once, build_endpoint
+from tunebench_jobs.prices import find_prices
 from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.prompts import PromptSet
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
 
-# Attempts at a judge that is busy or away, from 1 s on doubled to 60 s: about 4 minutes.
-_ASK_RETRIES = 8
-_REPORT_SECONDS = 1.0
+# Causes that a later attempt may mend; no ledger has these, nor one question's own failure.
+_MENDABLE = (MissingCause.BUDGET_SPENT, MissingCause.UNAVAILABLE)
+_WITHOUT_ENTRY = {*_MENDABLE, MissingCause.NO_ANSWER}
 
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """What one judge said about one variant; `asked` are the questions that were not yet known."""
+    """What one judge said about one variant.
+
+    `asked` are the questions that it answered now, `absence` is why it was left out of the rest,
+    and `tally` counts what it has sold now.
+    """
 
     judge: Judge
     rows: tuple[VerdictRow, ...]
     asked: int
+    absence: JobError | None
+    tally: Tally
 
 
 def run_judge(config: JudgeConfig, context: StageContext) -> Outcome:
@@ -64,44 +79,87 @@ def run_judge(config: JudgeConfig, context: StageContext) -> Outcome:
         InputError: A key, a model id, a completion or a reference answer is absent or wrong.
         RetryableError: A judge stays away; the verdicts so far are kept.
     """
-    judges = build_judges(config.judges, os.environ)
+    judging = config.judging
+    judges = build_judges(config.judges, os.environ, budgeted=judging.budget_usd is not None)
     if any(judge.spec.model == REFERENCE_JUDGE for judge in judges):
         register_reference_judge()
     prompts = load_configured_prompts(config.prompts, context.prompts_dir).prompt_set
     comparisons = load_comparisons(config, context)
-    progress = _ProgressLine(context, total=len(comparisons) * len(judges))
+    tallies: dict[str, Tally] = {}
+    progress = ProgressLine(context, tallies)
     asking = Asking(
-        _ask_patiently, config.judging.retries, progress.advance, open_journal=_journals(context)
+        ask_once,
+        judging.retries,
+        progress.advance,
+        open_journal=_journals(context),
+        budget=build_budget(judging.budget_usd, context.runtime.spent_usd),
+        on_unavailable=judging.on_unavailable,
+        tallies=tallies,
     )
-    reports = asyncio.run(judge_comparisons(comparisons, prompts, judges, context.store, asking))
+    try:
+        reports = asyncio.run(
+            judge_comparisons(comparisons, prompts, judges, context.store, asking)
+        )
+    finally:
+        # What was spent is charged to the run, however this ends.
+        progress.report()
     rows = [row for report in reports for row in report.rows]
     save_text(context.output / VERDICTS_FILE, dump_jsonl(rows))
-    missing = sum(row.missing is not None for row in rows)
     return Outcome(
-        message=f"{len(rows)} verdicts, {missing} of them missing",
+        message=describe_rows(rows, judging.budget_usd, reports),
         artefacts=(VERDICTS_FILE,),
         summary={
             "judges": [build_judge_summary(report) for report in reports],
+            "unasked": _count_unasked(rows),
             "prompts": prompts.name,
             "prompts_sha256": prompts.sha256,
         },
     )
 
 
-def build_judges(specs: Sequence[JudgeSpec], environment: Mapping[str, str]) -> tuple[Judge, ...]:
-    """Resolve every judge's address and key.
+def build_budget(most: str | None, spent: str | None) -> Budget:
+    """Return what this stage may spend: what earlier ones of the run have left."""
+    return Budget(math.inf if most is None else max(0.0, float(most) - float(spent or 0)))
+
+
+def describe_rows(
+    rows: Sequence[VerdictRow], budget: str | None, reports: Sequence[JudgeReport]
+) -> str:
+    """Say how many verdicts there are, and what to do about those that were not asked for."""
+    missing = sum(row.missing is not None for row in rows)
+    parts = [f"{len(rows)} verdicts, {missing} of them missing"]
+    unasked = _count_unasked(rows)
+    if unasked.get(MissingCause.BUDGET_SPENT):
+        parts.append(
+            f"{unasked[MissingCause.BUDGET_SPENT]} were not bought because "
+            f"`spec.judging.budgetUSD` ({budget}) is spent; raise it and start again to buy them"
+        )
+    parts += [
+        f"{report.absence}; it was left out of what was left, as `spec.judging.onUnavailable` says"
+        for report in reports
+        if report.absence is not None
+    ]
+    return "; ".join(parts)
+
+
+def build_judges(
+    specs: Sequence[JudgeSpec], environment: Mapping[str, str], *, budgeted: bool = False
+) -> tuple[Judge, ...]:
+    """Resolve every judge's address, key and, where a budget is to be kept, price.
 
     Raises:
-        InputError: A key is absent.
+        InputError: A key is absent, or nobody knows a price.
     """
     judges = []
     for index, spec in enumerate(specs):
         field = f"spec.judges[{index}]"
+        prices = None
         if spec.model == REFERENCE_JUDGE:
             endpoint, version = Endpoint(model=spec.model), REFERENCE_VERSION
         else:
             endpoint, version = build_endpoint(spec, field, environment), ""
-        judges.append(Judge(spec, endpoint, build_judge_digest(spec, version), field))
+            prices = find_prices(spec, field) if budgeted or spec.prices else None
+        judges.append(Judge(spec, endpoint, build_judge_digest(spec, version), field, prices))
     return tuple(judges)
 
 
@@ -132,19 +190,30 @@ async def judge_comparisons(
 ) -> list[JudgeReport]:
     """Let all judges work at once; when one fails, the others finish first.
 
+    Tasks are asked in an order of chance, always the same, so that what a budget or a judge leaves
+    out is spread over all of them. Both orders of a task are neighbours, because vendors keep what
+    begins alike for a while.
+
     Raises:
-        JobError: The first failure; one that the user can mend goes before one that time can.
+        JobError: The first failure; one that the user can mend goes before one that time can. Or
+            all judges stay away.
     """
     delimiters = find_prompt_delimiters(prompts)
     messages = [build_message(prompts, delimiters, comparison) for comparison in comparisons]
     pairs = list(zip(comparisons, messages, strict=True))
+    shuffled = sorted(range(len(pairs)), key=lambda index: _hash(pairs[index][0].task.id))
     results = await asyncio.gather(
-        *(_judge_all(judge, pairs, store, asking) for judge in judges), return_exceptions=True
+        *(_judge_all(judge, pairs, shuffled, store, asking) for judge in judges),
+        return_exceptions=True,
     )
     failures = [result for result in results if isinstance(result, BaseException)]
     for failure in sorted(failures, key=_urgency):
         raise failure
-    return [result for result in results if isinstance(result, JudgeReport)]
+    reports = [result for result in results if isinstance(result, JudgeReport)]
+    absences = [report.absence for report in reports if report.absence is not None]
+    if absences and len(absences) == len(reports):
+        raise absences[0]
+    return reports
 
 
 def build_judge_summary(report: JudgeReport) -> dict[str, Any]:
@@ -160,9 +229,14 @@ def build_judge_summary(report: JudgeReport) -> dict[str, Any]:
         "firstSlotPct": format_share(health.first_slot),
         "tiesPct": format_share(health.ties),
         "reAsks": health.re_asks,
-        "costUsd": None if health.cost_usd is None else f"{health.cost_usd:.4f}",
+        "costUsd": format_cost(health.cost_usd) or None,
+        "promptTokens": health.prompt_tokens,
+        "completionTokens": health.completion_tokens,
         "asked": report.asked,
-        "fromLedger": len({row.key for row in report.rows if row.key}) - report.asked,
+        "fromLedger": len({row.key for row in report.rows if _has_entry(row)}) - report.asked,
+        # Of this attempt alone.
+        "spent": report.tally.build_progress().to_wire(),
+        "absence": None if report.absence is None else str(report.absence),
     }
 
 
@@ -172,7 +246,11 @@ def format_share(share: float | None) -> str:
 
 
 async def _judge_all(
-    judge: Judge, pairs: Sequence[tuple[Comparison, Message]], store: Path, asking: Asking
+    judge: Judge,
+    pairs: Sequence[tuple[Comparison, Message]],
+    shuffled: Sequence[int],
+    store: Path,
+    asking: Asking,
 ) -> JudgeReport:
     """Fill one judge's ledger, and read this variant's verdicts from it."""
     questions = [_build_question(judge, comparison, message) for comparison, message in pairs]
@@ -180,15 +258,38 @@ async def _judge_all(
     place = store / LEDGER_FOLDER / judge.digest
     described = build_judge_file(shown)
     async with open_ledger(place, described, asking.open_journal) as ledger:
-        to_ask = [question for question in questions if question is not None]
+        to_ask = [question for index in shuffled if (question := questions[index]) is not None]
         asked = await ask_judge(judge, to_ask, ledger, asking)
         rows = [
-            build_verdict_row(
-                comparison, judge.spec.name, None if question is None else ledger.get(question.key)
-            )
+            _build_row(comparison, judge.spec.name, question, ledger, asked)
             for (comparison, _), question in zip(pairs, questions, strict=True)
         ]
-    return JudgeReport(judge, tuple(rows), asked)
+    tally = asking.tally_of(judge.spec.name)
+    return JudgeReport(judge, tuple(rows), asked.entries, asked.absence, tally)
+
+
+def _build_row(
+    comparison: Comparison, judge: str, question: Question | None, ledger: Ledger, asked: Asked
+) -> VerdictRow:
+    if question is None:
+        return build_verdict_row(comparison, judge, None)
+    cause = asked.missing.get(question.key)
+    unanswered = None if cause is None else (question.key, cause)
+    return build_verdict_row(comparison, judge, ledger.get(question.key), unanswered)
+
+
+def _has_entry(row: VerdictRow) -> bool:
+    return row.key is not None and row.missing not in _WITHOUT_ENTRY
+
+
+def _count_unasked(rows: Sequence[VerdictRow]) -> dict[str, int]:
+    """Count the verdicts that a later attempt may still get, by cause."""
+    causes = Counter(row.missing for row in rows if row.missing in _MENDABLE)
+    return {str(cause): causes[cause] for cause in _MENDABLE if causes[cause]}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _build_question(judge: Judge, comparison: Comparison, message: Message) -> Question | None:
@@ -208,35 +309,8 @@ def _journals(context: StageContext) -> Callable[[Path], Journal]:
     return open_journal
 
 
-async def _ask_patiently(endpoint: Endpoint, messages: Sequence[Message]) -> Reply:
-    return await ask(endpoint, messages, retries=_ASK_RETRIES)
-
-
 def _urgency(failure: BaseException) -> int:
     """Sort bugs before what the user can mend, and that before what time can."""
     if not isinstance(failure, JobError):
         return 0
     return 1 if isinstance(failure, InputError) else 2
-
-
-class _ProgressLine:
-    """Counts new verdicts, and reports at most once a second."""
-
-    def __init__(self, context: StageContext, total: int) -> None:
-        self._context = context
-        self._total = total
-        self._done = 0
-        self._reported = 0.0
-
-    def advance(self) -> None:
-        """Count one more."""
-        self._done += 1
-        now = time.monotonic()
-        if now - self._reported >= _REPORT_SECONDS:
-            self._reported = now
-            self._context.report(
-                Progress(
-                    percent=min(99, 100 * self._done // self._total),
-                    message=f"{self._done} new verdicts",
-                )
-            )

@@ -25,6 +25,7 @@ from tunebench_api.v1alpha1.judging import (
     JudgeSpec,
     JudgingSpec,
     Keep,
+    OnUnavailable,
     StatisticsSpec,
     StorageSpec,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "MlflowSpec",
     "ModelSpec",
     "ModelStatus",
+    "OnUnavailable",
     "Overflow",
     "Packing",
     "Precision",

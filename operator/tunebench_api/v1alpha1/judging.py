@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tunebench_api.v1alpha1.dataset import PricesSpec
 from tunebench_api.v1alpha1.rules import unique_list
 from tunebench_api.v1alpha1.sources import SecretRef
 from tunebench_api.v1alpha1.wire import (
@@ -44,12 +45,24 @@ class JudgeSpec(Wire):
     requests_per_minute: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, HowOnly()] = (
         Field(default=None, description="Most requests in a minute. Absent: no such limit.")
     )
+    tokens_per_minute: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000_000)] | None, HowOnly()
+    ] = Field(
+        default=None,
+        description="Most tokens of prompts and replies in a minute. Absent: no such limit.",
+    )
     concurrency: Annotated[int, Field(ge=1, le=1024), HowOnly()] = Field(
-        default=16, description="Requests in flight at once. Absent: 16."
+        default=128,
+        description="Most requests in flight at once; it begins with 16, and adapts to what the "
+        "server takes. Absent: 128.",
     )
     temperature: Decimal = Field(default="0", description="Sampling temperature. Absent: 0.")
     max_tokens: Annotated[int, Field(ge=16, le=65_536)] = Field(
         default=1024, description="Most tokens of a reply. Absent: 1024."
+    )
+    prices: Annotated[PricesSpec | None, HowOnly()] = Field(
+        default=None,
+        description="What `model` costs. Absent: as LiteLLM knows; an own server is free.",
     )
 
 
@@ -69,6 +82,7 @@ class OnUnavailable(StrEnum):
     """What happens when a judge stays away."""
 
     FAIL = "Fail"
+    SKIP = "Skip"
 
 
 class Control(StrEnum):
@@ -93,7 +107,9 @@ class JudgingSpec(Wire):
     )
     on_unavailable: OnUnavailable = Field(
         default=OnUnavailable.FAIL,
-        description="Fail: verdicts got so far are kept and the stage fails. Absent: Fail.",
+        description="What happens when a judge stays away. Fail: verdicts got so far are kept and "
+        "the stage fails. Skip: the judge is left out of what is left, whose verdicts are missing. "
+        "Absent: Fail.",
     )
     controls: tuple[Control, ...] = Field(
         default=(Control.NULL,),
@@ -112,7 +128,10 @@ class JudgingSpec(Wire):
         "how often a judge contradicts itself. Absent: 1.",
     )
     budget_usd: Decimal | None = Field(
-        default=None, description="Most to spend on judges. Absent: no limit."
+        default=None,
+        description="Most that the run may spend on all judges together, however often it is "
+        "started. When it is spent, nothing more is bought, and what was not is missing; raise it "
+        "and start again to buy the rest. Absent: no limit.",
     )
 
 

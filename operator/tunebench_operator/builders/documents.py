@@ -66,6 +66,7 @@ def build_document(
         report=build_report_address(run.metadata.namespace or "default", report),
         endpoint=child.endpoint,
         served_name=child.served_name,
+        spent_usd=child.spent_usd,
         attempt=child.attempt,
         cpus=(pool.worker if pool else installation.job).threads,
         gpus=pool.gpus if pool else 0,

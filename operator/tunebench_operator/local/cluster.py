@@ -189,6 +189,7 @@ class LocalCluster:
             report=str(folder / "report.json"),
             endpoint=child.endpoint,
             served_name=child.served_name,
+            spent_usd=child.spent_usd,
             prompts_dir=str(self._prompts_dir),
             attempt=child.attempt,
             cpus=os.cpu_count(),

@@ -25,9 +25,9 @@ from gidgethub.sansio import accept_format, create_headers, decipher_response, f
 
 from tunebench_jobs.data.github.errors import Refusal, RefusedError, find_refusal, name_field
 from tunebench_jobs.data.github.limits import MAX_WAIT_SECONDS, Budget, find_pause
+from tunebench_jobs.data.github.pace import Pace
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.files import save_text
-from tunebench_jobs.judge.pace import Pace
 from tunebench_jobs.llm import redact
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tunebench_api.v1alpha1 import DatasetSpec, LlmSpec, QualitySpec
+from tunebench_jobs.budget import format_usd
 from tunebench_jobs.data.teacher.answers import build_question, fill_answers
-from tunebench_jobs.data.teacher.budget import format_usd
 from tunebench_jobs.data.teacher.drafts import Draft
 from tunebench_jobs.data.teacher.model import (
     QUALITY,

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from tunebench_api.v1alpha1 import LlmSpec
-from tunebench_jobs.data.teacher.budget import Budget, Estimate
+from tunebench_jobs.budget import Budget, Estimate
 from tunebench_jobs.data.teacher.replies import (
     Message,
     Replies,
@@ -26,14 +26,13 @@ from tunebench_jobs.data.teacher.talk import (
     Outcome,
     Question,
     Turn,
-    count_message_tokens,
     replay,
 )
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.llm import Endpoint, Reply, ask, build_endpoint
 from tunebench_jobs.prices import Prices, find_prices
 from tunebench_jobs.throttle import Throttle
-from tunebench_jobs.tokens import count_tokens
+from tunebench_jobs.tokens import count_message_tokens, count_tokens
 
 # Attempts at a model that is busy or away, from 1 s on doubled to 60 s: about 6 minutes.
 _ASK_RETRIES = 10

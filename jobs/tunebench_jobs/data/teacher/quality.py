@@ -16,10 +16,10 @@ from tunebench_jobs.data.teacher.talk import (
     Outcome,
     Question,
     UnusableReplyError,
-    count_message_tokens,
 )
 from tunebench_jobs.judge.escape import Delimiters, escape_untrusted, find_delimiters
 from tunebench_jobs.prompts import PromptSet
+from tunebench_jobs.tokens import count_message_tokens
 
 ItemT = TypeVar("ItemT")
 

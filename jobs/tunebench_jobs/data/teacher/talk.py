@@ -6,20 +6,17 @@ asked next, so an estimate, a resumed stage and one that runs through agree on i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from tunebench_jobs.data.teacher.replies import Message, Replies, StoredReply, build_key
-from tunebench_jobs.tokens import count_tokens
 
 # Times that a reply which cannot be used is asked for again.
 RE_ASKS = 2
 # How OpenAI and others say that they withhold a reply.
 _FILTERED = "content_filter"
-# What a vendor adds to each message.
-_MESSAGE_TOKENS = 4
 
 
 class Ending(StrEnum):
@@ -96,11 +93,6 @@ def replay(question: Question, replies: Replies) -> Outcome | Turn:
             problem = error
         messages = (*question.messages, *_build_reminder(reply.text, str(problem)))
     return _end(Ending.UNUSABLE, heard, detail=str(problem), problem=problem)
-
-
-def count_message_tokens(messages: Iterable[Mapping[str, str]]) -> int:
-    """Count the tokens of a prompt; models differ by some percent in how they count."""
-    return sum(count_tokens(message["content"]) + _MESSAGE_TOKENS for message in messages)
 
 
 def _build_reminder(said: str, problem: str) -> tuple[Message, Message]:

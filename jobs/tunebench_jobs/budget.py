@@ -1,8 +1,9 @@
-"""Money: what a model may still cost, before it is asked and while it is."""
+"""Money: what models may still cost, before they are asked and while they are."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 from tunebench_jobs.errors import InputError
@@ -21,6 +22,11 @@ class Budget:
         self.is_spent = False
         self._held = 0.0
         self._changed = asyncio.Condition()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return math.isfinite(self.most)
 
     async def reserve(self, cost: float) -> bool:
         """Set aside the most that a request can cost, or say that there is not enough.

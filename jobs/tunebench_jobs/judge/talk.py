@@ -1,0 +1,85 @@
+"""One question to a judge: what it was sent, what it said, and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tunebench_jobs.judge.comparisons import Message, Question
+from tunebench_jobs.judge.ledger import LedgerEntry, MissingCause
+from tunebench_jobs.judge.verdicts import UnparsableVerdictError, parse_verdict
+from tunebench_jobs.llm import Reply
+
+
+@dataclass
+class Talk:
+    """A question with the replies to it so far, and how often none came."""
+
+    question: Question
+    messages: Sequence[Message] = ()
+    text: str = ""
+    replies: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+    # Times that no reply came: because something failed, and because the judge was busy.
+    failures: int = 0
+    refusals: int = 0
+    failing_since: float | None = None
+    problem: str | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        """Begin with the question itself."""
+        self.messages = self.question.messages
+
+    @property
+    def characters(self) -> int:
+        """Length of what is to be sent next."""
+        return sum(len(message["content"]) for message in self.messages)
+
+    def hear(self, reply: Reply, cost_usd: float | None) -> None:
+        """Note a reply; where it cannot be read, the next message tells the judge what is wrong."""
+        self.text = reply.text
+        self.replies += 1
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+        if cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + cost_usd
+        self.problem = find_problem(reply.text)
+        if self.problem is not None:
+            reminder = _build_reminder(reply, self.problem)
+            self.messages = (*self.question.messages, *reminder)
+
+    def build_entry(self, missing: MissingCause | None = None) -> LedgerEntry:
+        """Build what the ledger keeps of it."""
+        return LedgerEntry(
+            key=self.question.key,
+            reply=self.text,
+            missing=missing,
+            replies=self.replies,
+            cost_usd=self.cost_usd,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+        )
+
+
+def find_problem(reply: str) -> str | None:
+    """Return why a reply holds no verdict, if it holds none."""
+    try:
+        parse_verdict(reply, model_is_first=True)
+    except UnparsableVerdictError as error:
+        return str(error)
+    return None
+
+
+def _build_reminder(reply: Reply, problem: str) -> list[Message]:
+    cut = " It was cut off at the token limit: keep `why` short." * (
+        reply.finish_reason == "length"
+    )
+    text = (
+        f"Your reply could not be read: {problem}.{cut} "
+        "Answer again, with nothing but the YAML document that was asked for."
+    )
+    # Some servers refuse a message without content.
+    said = reply.text.strip() or "(nothing)"
+    return [{"role": "assistant", "content": said}, {"role": "user", "content": text}]
