@@ -14,7 +14,7 @@ import pytest
 from tunebench_api.contract import PreflightConfig
 from tunebench_api.v1alpha1 import LlmSpec
 from tunebench_jobs.errors import InputError, JobError, RetryableError
-from tunebench_jobs.llm import Endpoint, Reply, ask
+from tunebench_jobs.llm import Endpoint, NoAnswerError, Reply, ask, ask_once
 from tunebench_jobs.preflight import (
     check_keys,
     check_prices,
@@ -23,7 +23,7 @@ from tunebench_jobs.preflight import (
     list_asked,
 )
 from tunebench_jobs.prices import find_prices
-from tunebench_jobs.throttle import Throttle
+from tunebench_jobs.throttle import Limits, Throttle
 
 pytestmark = [
     pytest.mark.jobs,
@@ -40,6 +40,7 @@ class FakeVendor(BaseHTTPRequestHandler):
 
     statuses: ClassVar[list[int]] = []
     seen: ClassVar[list[dict[str, Any]]] = []
+    headers_sent: ClassVar[dict[str, str]] = {}
 
     def do_POST(self) -> None:
         """Answer one chat."""
@@ -54,6 +55,8 @@ class FakeVendor(BaseHTTPRequestHandler):
         answer = {**good, "choices": choices, "usage": usage} if status == 200 else bad
         text = json.dumps(answer).encode()
         self.send_response(status)
+        for name, value in self.headers_sent.items():
+            self.send_header(name, value)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(text)))
         self.end_headers()
@@ -68,6 +71,7 @@ def vendor() -> Iterator[Endpoint]:
     """Start a server and return the endpoint that reaches it."""
     FakeVendor.statuses.clear()
     FakeVendor.seen.clear()
+    FakeVendor.headers_sent.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), FakeVendor) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -105,8 +109,8 @@ async def test_busy_server_is_asked_again(vendor: Endpoint, status: int) -> None
         pytest.param(403, (InputError, "AuthenticationFailed"), 1, id="permission"),
         pytest.param(404, (InputError, "ModelNotFound"), 1, id="model"),
         pytest.param(400, (InputError, "BadRequest"), 1, id="settings"),
-        pytest.param(429, (RetryableError, "RateLimited"), 2, id="rate limit"),
-        pytest.param(500, (RetryableError, "ModelUnavailable"), 2, id="broken"),
+        pytest.param(429, (NoAnswerError, "RateLimited"), 2, id="rate limit"),
+        pytest.param(500, (NoAnswerError, "ModelUnavailable"), 2, id="broken"),
     ],
 )
 async def test_failure_has_a_reason_and_hides_the_key(
@@ -185,15 +189,36 @@ def test_own_server_needs_no_key() -> None:
 
 
 async def test_busy_server_slows_all_who_share_a_throttle(vendor: Endpoint) -> None:
-    """One request that is put off halves what may be in flight; others are not asked about."""
+    """One request that is put off lets fewer in flight; one that fails does not."""
     throttle = Throttle(16)
-    FakeVendor.statuses.extend([503])
+    FakeVendor.statuses.extend([429])
     await ask(vendor, CHAT, retries=1, first_delay=0.001, throttle=throttle)
-    halved = throttle.limit
-    FakeVendor.statuses.extend([500])
-    await ask(vendor, CHAT, retries=1, first_delay=0.001, throttle=throttle)
+    shrunk = throttle.limit
+    FakeVendor.statuses.extend([500, 503])
+    await ask(vendor, CHAT, retries=2, first_delay=0.001, throttle=throttle)
 
-    assert (halved, throttle.limit) == (8, 8)
+    assert (shrunk, throttle.limit) == (11, 11)
+
+
+async def test_limits_that_a_server_states_are_heard(vendor: Endpoint) -> None:
+    """They come with answers and with refusals, and so does the time to wait."""
+    FakeVendor.headers_sent.update(
+        {
+            "x-ratelimit-limit-requests": "600",
+            "x-ratelimit-remaining-requests": "7",
+            "x-ratelimit-limit-tokens": "90000",
+            "x-ratelimit-remaining-tokens": "80000",
+            "retry-after": "3",
+            "retry-after-ms": "2500",
+        }
+    )
+    FakeVendor.statuses.extend([200, 429])
+    reply = await ask_once(vendor, CHAT)
+    with pytest.raises(NoAnswerError) as caught:
+        await ask_once(vendor, CHAT)
+
+    assert reply.limits == caught.value.limits == Limits(600, 7, 90_000, 80_000)
+    assert (caught.value.busy, caught.value.seconds) == (True, 2.5)
 
 
 def make_teacher(**changes: Any) -> LlmSpec:
