@@ -16,17 +16,16 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from attack_set import LAST_WORD, QUOTING, SLOPPY, VERSION, Attack, load_attacks, try_parser
 
 from tunebench_api.v1alpha1 import REFERENCE_JUDGE, JudgeSpec, PromptsSpec, Tool
+from tunebench_jobs.judge.asking import Asking
 from tunebench_jobs.judge.comparisons import Comparison, Order, find_prompt_delimiters
-from tunebench_jobs.judge.panel import Asking
 from tunebench_jobs.judge.stage import JudgeReport, build_judges, judge_comparisons
 from tunebench_jobs.judge.verdicts import Winner
-from tunebench_jobs.llm import Endpoint, Reply, ask
+from tunebench_jobs.llm import ask_once
 from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.records import Task
 
@@ -76,11 +75,6 @@ def build_pairs(attack: Attack | None) -> Iterator[Comparison]:
         yield Comparison(task, order, WRONG if in_diff else WRONG + text, RIGHT)
 
 
-async def ask_patiently(endpoint: Endpoint, messages: Sequence[Any]) -> Reply:
-    """Ask as the stage does."""
-    return await ask(endpoint, messages, retries=8)
-
-
 def judge_attacks(run: Path, store: Path, limit: int | None) -> list[JudgeReport]:
     """Let the judges of a run compare everything."""
     spec = yaml.safe_load(run.read_text())["spec"]
@@ -94,7 +88,7 @@ def judge_attacks(run: Path, store: Path, limit: int | None) -> list[JudgeReport
             load_configured_prompts(prompts, None).prompt_set,
             judges,
             store,
-            Asking(ask_patiently, _RETRIES),
+            Asking(ask_once, _RETRIES),
         )
     )
 

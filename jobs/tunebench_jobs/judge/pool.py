@@ -247,7 +247,8 @@ class Pool:
         self._asking.on_entry()
 
     def _leave_open(self, talk: Talk, cause: MissingCause) -> None:
-        """Leave a question without a verdict; what it has cost so far is not forgotten."""
-        self.missing[talk.question.key] = cause
+        """Leave a question without a verdict, or as unreadable where that much was paid for."""
         if talk.replies:
             self._ledger.append(talk.build_entry(MissingCause.UNREADABLE))
+        else:
+            self.missing[talk.question.key] = cause
