@@ -199,6 +199,7 @@ interval-coverage: install  ## Simulate how often intervals hold the truth (minu
 .PHONY: scoring
 scoring: install  ## Measure how fast 14 models are scored.
 	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/scoring.py $(ARGS)
+
 # A checkout of github.com/tatsu-lab/alpaca_eval, whose files stay there.
 ALPACA_EVAL ?= ../alpaca_eval
 
@@ -209,6 +210,11 @@ published-rates: install  ## Compare imports of AlpacaEval's annotations with it
 .PHONY: attacks
 attacks: install  ## Measure which attacks on judges work (ARGS="--run run.yaml" asks its judges).
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/attacks.py $(ARGS)
+
+# With other programs beside ours: `make judging ARGS="--cache FOLDER --fastchat CHECKOUT --arena CHECKOUT"`.
+.PHONY: judging
+judging: install  ## Measure how fast judges are asked (docs/performance.md has more arguments).
+	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/judging.py $(ARGS)
 
 .PHONY: goldens
 goldens: install  ## Write the golden outputs anew from their inputs.

@@ -26,8 +26,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil
 from make_corpus import make_pulls
+from measuring import watch_memory
 
 from tunebench_api.contract import DataConfig, Progress
 from tunebench_api.v1alpha1 import Answers, CleaningSpec, Licenses, PromptsSpec, Tool
@@ -47,7 +47,6 @@ WORKERS = 2
 HELD_OUT = 100
 THRESHOLD, SLOTS, SHINGLE, RUN = 0.8, 128, 5, 13
 MAX_TOKENS = 32_000
-SAMPLE_SECONDS = 0.2
 PROMPT_SET = PromptsSpec(builtin="default")
 _WORD = re.compile(r"\w+")
 
@@ -105,36 +104,12 @@ def measure(way: str, file: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "HF_DATASETS_CACHE": cache, "HF_HUB_OFFLINE": "1"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-            peak = watch(process)
+            peak = watch_memory(process)
             said = process.stdout.read() if process.stdout else b""
     if process.returncode:
         sys.exit(f"{way} ended with code {process.returncode}")
     figures: dict[str, Any] = json.loads(said.splitlines()[-1])
     return figures | {"peak_mb": round(peak / 1e6)}
-
-
-def watch(process: subprocess.Popen[bytes]) -> int:
-    """Return the most memory that a process and its descendants had together."""
-    peak = 0
-    root = psutil.Process(process.pid)
-    while process.poll() is None:
-        total = 0
-        for each in [root, *_children(root)]:
-            try:
-                total += each.memory_info().rss
-            except psutil.Error:
-                continue
-        peak = max(peak, total)
-        time.sleep(SAMPLE_SECONDS)
-    return peak
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        children: list[psutil.Process] = process.children(recursive=True)
-    except psutil.Error:
-        return []
-    return children
 
 
 def describe(size: int, figures: dict[str, Any]) -> str:

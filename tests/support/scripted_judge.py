@@ -51,12 +51,14 @@ def say_winner(question: str, _text: str) -> str:
     return f"which_response_was_better: {int(question[0], 16) % 3}\n"
 
 
-def build_answer(question: str, model: str, text: str) -> dict[str, object]:
+def build_answer(
+    question: str, model: str, text: str, prompt_tokens: int = _PROMPT_TOKENS
+) -> dict[str, object]:
     """Build what a vendor sends for one chat."""
     usage = {
-        "prompt_tokens": _PROMPT_TOKENS,
+        "prompt_tokens": prompt_tokens,
         "completion_tokens": _REPLY_TOKENS,
-        "total_tokens": _PROMPT_TOKENS + _REPLY_TOKENS,
+        "total_tokens": prompt_tokens + _REPLY_TOKENS,
     }
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
