@@ -75,11 +75,11 @@ class Run:
 
     @property
     def bound_seconds(self) -> float:
-        """The time that the limit asks for, with what was broken or garbage asked once more."""
-        counted = self.counted
+        """The time that limit and latency ask for; what broke or was garbage is asked once more."""
+        counted, conditions = self.counted, self.setting.conditions
         needed = (counted.questions + counted.broken + counted.garbage) / self.judges
-        rate = self.setting.requests_per_minute / 60
-        return (needed - self.setting.conditions.burst) / rate
+        by_limit = (needed - conditions.burst) / (self.setting.requests_per_minute / 60)
+        return max(by_limit, needed * conditions.mean_seconds / self.setting.parallel)
 
     @property
     def share(self) -> float:

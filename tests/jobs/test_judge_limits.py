@@ -58,6 +58,7 @@ def test_faults_and_limits_lose_and_double_nothing(
         fastest=0.02,
         usual=0.05,
         slowest=0.2,
+        busy=0.02,
         broken=0.04,
         garbage=0.04,
     )
@@ -67,9 +68,4 @@ def test_faults_and_limits_lose_and_double_nothing(
     assert outcome == Outcome(right=VERDICTS, wrong=0, absent=0)
     assert (counted.questions, counted.answered) == (VERDICTS, VERDICTS)
     assert (counted.lost, counted.doubled, counted.aborted) == (0, 0, 0)
-    assert counted.broken > 0
-    assert counted.garbage > 0
-    if told:
-        assert counted.refused <= 0.01 * counted.calls
-    else:
-        assert counted.refused > 0
+    assert min(counted.refused, counted.broken, counted.garbage) > 0

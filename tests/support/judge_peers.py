@@ -282,7 +282,7 @@ def load_arena_hard(work: Work) -> Said:
     for path in (work.folder / "data/pairs/model_judgment" / work.model).glob("*.jsonl"):
         for row in _load(path):
             for game, sign in zip(row["games"], (-1, 1), strict=True):
-                lead = _ARROWS.get((game or {}).get("score"))
+                lead = _ARROWS.get((game or {}).get("score") or "")
                 winner = None if lead is None else _name_winner(lead * sign)
                 yield places[row["model"], row["uid"]], winner
 
@@ -309,7 +309,7 @@ def load_inspect(work: Work) -> Said:
             place, is_second = divmod(int(sample["id"]), 2)
             scores = sample.get("scores") or {}
             slot = (scores.get("verdict") or {}).get("answer")
-            lead = {"1": 1, "2": -1, "0": 0}.get(slot)
+            lead = {"1": 1, "2": -1, "0": 0}.get(slot or "")
             yield place, None if lead is None else _name_winner(-lead if is_second else lead)
 
 

@@ -47,6 +47,7 @@ class Conditions(BaseModel):
     Attributes:
         burst: Requests that may come at once after a pause.
         fastest, usual, slowest: Seconds from a request to its reply, a triangle.
+        busy: Share of requests that get a 429 though the limits have room: the key is shared.
         broken: Share of requests that get a 5xx.
         garbage: Share of replies without a verdict.
     """
@@ -61,6 +62,7 @@ class Conditions(BaseModel):
     fastest: float = 0.5
     usual: float = 0.8
     slowest: float = 2.0
+    busy: float = 0.0
     broken: float = 0.02
     garbage: float = 0.01
     seed: int = 1
@@ -221,7 +223,9 @@ class Place:
         fate = chance.random()
         if fate < rules.broken:
             return Plan(seconds, chance.choice(_BROKEN_STATUSES), None)
-        is_garbage = fate < rules.broken + rules.garbage
+        if fate < rules.broken + rules.busy:
+            return Plan(0.0, 429, None)
+        is_garbage = fate < rules.broken + rules.busy + rules.garbage
         return Plan(seconds, 200, chance.choice(_GARBAGE) if is_garbage else None)
 
     def close(self, asked: Asked, outcome: str) -> None:

@@ -32,6 +32,7 @@ from limited_judge import (
 from scripted_judge import build_answer
 
 _MOST_BYTES = 16 << 20
+_BUSY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ def _build_reply(asked: Asked, choice: dict[str, Any], headers: dict[str, str]) 
     text = choice["message"]["content"]
     answer = build_answer(asked.question, asked.model, text, asked.tokens)
     return web.json_response({**answer, "choices": [choice]}, headers=headers)
+
+
+def _build_refusal(wait: float, headers: dict[str, str]) -> web.Response:
+    headers["retry-after"] = str(math.ceil(wait))
+    return _build_error(429, "Rate limit reached for requests", headers)
 
 
 def _build_error(status: int, message: str, headers: dict[str, str]) -> web.Response:
