@@ -356,8 +356,13 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
     assert not (output / "work").exists()
     assert "Traceback" not in log
     assert {each.path for each in result.artefacts} == {
-        key.removeprefix("runs/train/x/") for key in server.list_keys("runs/train/x/checkpoint/")
+        "curve.jsonl",
+        *(
+            key.removeprefix("runs/train/x/")
+            for key in server.list_keys("runs/train/x/checkpoint/")
+        ),
     }
+    assert "runs/train/x/curve.jsonl" in server.list_keys("runs/train/x/")
 
 
 def test_whoever_trains_the_same_later_sends_nothing(tmp_path: Path, server: BucketServer) -> None:

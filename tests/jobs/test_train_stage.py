@@ -24,6 +24,8 @@ from safetensors.torch import load_file
 from tunebench_api.contract import Report, ResultState, StageResult
 from tunebench_jobs.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_manifest
 from tunebench_jobs.models import load_model, load_tokenizer
+from tunebench_jobs.records import load_jsonl
+from tunebench_jobs.train.curve import CURVE_FILE, CurvePoint
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(600)]
 
@@ -65,9 +67,16 @@ def test_lora_learns_and_leaves_a_checkpoint(whole: tuple[TrainStage, StageResul
     assert 0 < summary["answer_tokens"] < summary["tokens"]
     assert 0 < summary["parameters"]["trained"] < summary["parameters"]["total"]
     assert manifest.facts.steps == 16
+    curve = list(load_jsonl(stage.output / CURVE_FILE, CurvePoint))
+
     assert {artefact.path for artefact in result.artefacts} == {
-        f"checkpoint/{name}" for name in (*manifest.files, "manifest.json")
+        CURVE_FILE,
+        *(f"checkpoint/{name}" for name in (*manifest.files, "manifest.json")),
     }
+    assert [point.step for point in curve] == list(range(1, 17))
+    assert curve[0].loss == pytest.approx(summary["train_loss"]["first"], abs=1e-4)
+    assert curve[-1].tokens == summary["tokens"]
+    assert (summary["device"], summary["gpus"], summary["workers"]) == ("cpu", 0, 1)
     assert '"q_proj"' in (stage.output / "checkpoint" / ADAPTER_CONFIG).read_text()
     assert not (stage.output / "work").exists()
 
@@ -116,6 +125,8 @@ def test_run_killed_twice_ends_with_the_same_weights(
     assert result.summary["train_loss"] == whole[1].summary["train_loss"]
     assert set(weights) == set(expected)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    curves = [(each.output / CURVE_FILE).read_text() for each in (stage, whole[0])]
+    assert curves[0] == curves[1]
 
 
 def test_terminated_stage_leaves_no_process(store: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunebench_jobs.records import Record
+from tunebench_jobs.train.curve import Curve
 
 CHECKPOINT_FOLDER = "checkpoint"
 WORK_FOLDER = "work"
@@ -18,3 +19,4 @@ class Position(Record):
     seconds: float = 0.0
     first_loss: float | None = None
     last_losses: tuple[float, ...] = ()
+    curve: Curve = ()

@@ -13,6 +13,7 @@ import torch
 from tunebench_api.v1alpha1 import TuningSpec
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.train.bucket_points import BucketPoints
+from tunebench_jobs.train.curve import extend_curve
 from tunebench_jobs.train.engine import Engine
 from tunebench_jobs.train.examples import TrainSet
 from tunebench_jobs.train.layout import Position
@@ -136,25 +137,36 @@ def _run_step(engine: Engine, work: Work, place: Place, step: Step, number: int)
             "`learningRate`, add `warmupSteps` or set `precision: Float32`"
         )
         raise InputError(msg, reason="LossNotFinite")
-    tuning = work.tuning
-    engine.step(
-        build_learning_rate(
-            number,
-            total=work.total_steps,
-            warmup=tuning.warmup_steps,
-            peak=float(tuning.learning_rate),
-        )
-    )
+    engine.step(_find_rate(work, number))
     return loss
+
+
+def _find_rate(work: Work, number: int) -> float:
+    tuning = work.tuning
+    return build_learning_rate(
+        number,
+        total=work.total_steps,
+        warmup=tuning.warmup_steps,
+        peak=float(tuning.learning_rate),
+    )
 
 
 def _advance(position: Position, work: Work, step: Step, loss: float, seconds: float) -> Position:
     examples = [work.train_set.examples[index] for index in step.indices]
+    tokens = position.tokens + sum(len(example.input_ids) for example in examples)
+    rate = _find_rate(work, position.step)
     return Position(
         step=position.step + 1,
-        tokens=position.tokens + sum(len(example.input_ids) for example in examples),
+        tokens=tokens,
         answer_tokens=position.answer_tokens + sum(each.answer_tokens for each in examples),
         seconds=position.seconds + seconds,
         first_loss=loss if position.first_loss is None else position.first_loss,
         last_losses=(*position.last_losses, loss)[-_LAST_STEPS:],
+        curve=extend_curve(
+            position.curve,
+            step=position.step + 1,
+            loss=loss,
+            learning_rate=rate,
+            tokens=tokens,
+        ),
     )

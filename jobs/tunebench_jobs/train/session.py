@@ -20,8 +20,10 @@ from tunebench_jobs.checkpoints import (
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.files import disk_errors, save_text
 from tunebench_jobs.models import build_base_digest, load_tokenizer, resolve_base
+from tunebench_jobs.records import dump_jsonl
 from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.train.bucket_points import BucketPoints
+from tunebench_jobs.train.curve import CURVE_FILE
 from tunebench_jobs.train.engine import Engine, build_engine
 from tunebench_jobs.train.examples import (
     TRAIN_FILE,
@@ -126,8 +128,9 @@ def _leave(
         check_full_weights(trained, before)
     facts = _build_facts(session, position)
     output = session.context.output
+    save_text(output / CURVE_FILE, dump_jsonl(position.curve))
     save_checkpoint(output / CHECKPOINT_FOLDER, session.model, session.tokenizer, trained, facts)
-    save_text(output / SUMMARY_FILE, json.dumps(_build_summary(facts, position), indent=1))
+    save_text(output / SUMMARY_FILE, json.dumps(_build_summary(session, facts, position), indent=1))
     if session.context.mirror is not None:
         send_checkpoint(session.context.mirror, session.context.runtime.output)
 
@@ -142,6 +145,8 @@ def send_checkpoint(mirror: Mirror, output: str) -> None:
     names = {path.name for path in (mirror.folder / folder).iterdir()}
     mirror.send(f"{folder}/{name}" for name in sorted(names - {MANIFEST_FILE}))
     mirror.send([f"{folder}/{MANIFEST_FILE}"])
+    if (mirror.folder / output / CURVE_FILE).is_file():
+        mirror.send([f"{output}/{CURVE_FILE}"])
     mirror.send([f"{output}/{SUMMARY_FILE}"])
 
 
@@ -165,7 +170,10 @@ def _build_facts(session: Session, position: Position) -> CheckpointFacts:
     )
 
 
-def _build_summary(facts: CheckpointFacts, position: Position) -> dict[str, Any]:
+def _build_summary(
+    session: Session, facts: CheckpointFacts, position: Position
+) -> dict[str, Any]:
+    device = session.place.device
     return {
         "steps": facts.steps,
         "examples": facts.examples,
@@ -180,6 +188,10 @@ def _build_summary(facts: CheckpointFacts, position: Position) -> dict[str, Any]
         "seconds": round(position.seconds, 1),
         "parameters": {"total": facts.parameters_total, "trained": facts.parameters_trained},
         "precision": facts.precision,
+        "workers": session.place.workers,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        # One of each worker.
+        "gpus": session.place.workers if device.type == "cuda" else 0,
         "checkpoint": CHECKPOINT_FOLDER,
     }
 

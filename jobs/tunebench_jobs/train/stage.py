@@ -20,6 +20,7 @@ from tunebench_jobs.files import DISK_FULL_WORDS, build_store_full
 from tunebench_jobs.local_ray import local_ray
 from tunebench_jobs.storage.bucket import build_filesystem
 from tunebench_jobs.storage.mirror import Mirror
+from tunebench_jobs.train.curve import CURVE_FILE
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER
 from tunebench_jobs.train.worker import run_worker
 
@@ -51,7 +52,10 @@ def run_train(config: TrainConfig, context: StageContext) -> Outcome:
     summary: dict[str, Any] = json.loads(summary_file.read_bytes())
     return Outcome(
         message=_describe(summary),
-        artefacts=[f"{CHECKPOINT_FOLDER}/{name}" for name in (*manifest.files, MANIFEST_FILE)],
+        artefacts=[
+            *(f"{CHECKPOINT_FOLDER}/{name}" for name in (*manifest.files, MANIFEST_FILE)),
+            *_list_curve(context.output / CURVE_FILE),
+        ],
         summary=summary,
     )
 
@@ -72,18 +76,24 @@ def _collect_sent(context: StageContext, mirror: Mirror) -> Outcome:
         msg = f"training ended without a checkpoint in `{mirror.bucket.uri}/{output}`"
         raise RetryableError(msg, reason="TrainFailed")
     manifest = load_unchecked_manifest(manifest_file.parent)
+    curve = mirror.fetch_file(f"{output}/{CURVE_FILE}")
     mirror.bucket.remove_folder(f"{output}/{WORK_FOLDER}")
     shutil.rmtree(context.output / WORK_FOLDER, ignore_errors=True)
     summary: dict[str, Any] = json.loads(summary_file.read_bytes())
     return Outcome(
         message=_describe(summary),
-        artefacts=[f"{CHECKPOINT_FOLDER}/{MANIFEST_FILE}"],
+        artefacts=[f"{CHECKPOINT_FOLDER}/{MANIFEST_FILE}", *_list_curve(curve)],
         summary=summary,
         sent=[
             Artefact(path=f"{CHECKPOINT_FOLDER}/{name}", sha256=file.sha256, bytes=file.bytes)
             for name, file in manifest.files.items()
         ],
     )
+
+
+def _list_curve(path: Path | None) -> list[str]:
+    """Return the curve's name if it is there: an attempt of an earlier version has left none."""
+    return [path.name] if path is not None and path.is_file() else []
 
 
 def build_job_error(failures: Mapping[int, Exception], store: Path) -> JobError:
