@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import sys
+import webbrowser
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -177,11 +178,18 @@ def report_command(
     name: Annotated[str, typer.Argument(metavar="RUN|FILE", help="Name of a run, or its file.")],
     store: Store = None,
     output: OutputOption = Output.TEXT,
+    open_page: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--open", help="Open the report with every comparison in a browser.")
+    ] = False,
 ) -> None:
-    """Print the report of a run: Markdown, or with -o json all numbers."""
+    """Print the report of a run: Markdown, or with -o json all numbers.
+
+    Where the report for a browser lies is said on standard error.
+    """
     root, status = _load_saved(name, store)
     if not status.results:
         raise UserError(f"run `{name}` has no results yet; see `tunebench results {name}`")
+    _point_to_page(root / status.results / "report.html", open_page=open_page)
     wanted = "results.json" if output is Output.JSON else "leaderboard.md"
     typer.echo((root / status.results / wanted).read_text(encoding="utf-8"), nl=False)
 
@@ -254,6 +262,17 @@ def _load_saved(name: str, store: str | None) -> tuple[Path, BenchmarkRunStatus]
         have = f"it has {', '.join(known)}" if known else "it has none"
         raise UserError(f"store `{root}` must have a run `{run_name}`; {have}")
     return root, status
+
+
+def _point_to_page(page: Path, *, open_page: bool) -> None:
+    """Say where the report for a browser lies, and open it where that is asked for."""
+    if not page.is_file():
+        # Results of an earlier version have none.
+        say(f"there is no `{page}`; start the run again, which scores anew without asking a judge")
+        return
+    say(f"with every comparison, for a browser: {page.resolve()}")
+    if open_page and not webbrowser.open(page.resolve().as_uri()):
+        say("no browser could be started here; open the file in one")
 
 
 def _explain(ending: Ending, run: BenchmarkRun, root: Path) -> int:

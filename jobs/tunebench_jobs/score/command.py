@@ -19,6 +19,7 @@ from tunebench_jobs.published.markdown import render_imports
 from tunebench_jobs.published.results import ScoredSet
 from tunebench_jobs.published.score import score_imports
 from tunebench_jobs.published.store import load_set
+from tunebench_jobs.report.save import save_report
 from tunebench_jobs.score.again import Rescored, score_again
 from tunebench_jobs.score.outputs import save_outputs
 from tunebench_jobs.score.results import LEADERBOARD_FILE, RESULTS_FILE
@@ -46,7 +47,8 @@ def _score_run(options: argparse.Namespace) -> str:
     runtime = Runtime(
         store=options.store, scratch=options.scratch, output=options.results, report=""
     )
-    again = score_again(StageContext(runtime), options.document, from_ledgers=options.from_ledgers)
+    context = StageContext(runtime)
+    again = score_again(context, options.document, from_ledgers=options.from_ledgers)
     level = logging.WARNING if again.replay.different else logging.INFO
     logger.log(level, "%s", again.replay)
     if again.differs:
@@ -57,6 +59,7 @@ def _score_run(options: argparse.Namespace) -> str:
         )
     if options.out:
         save_outputs(again.scored, options.out)
+        save_report(again.scored, context, options.out)
     if options.mlflow:
         _track(again, options)
     return again.scored.results_text if options.output == "json" else again.scored.leaderboard

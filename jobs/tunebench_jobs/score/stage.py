@@ -1,4 +1,4 @@
-"""The score stage: verdicts in, results, leaderboard and every comparison out."""
+"""The score stage: verdicts in, results, leaderboard, every comparison and report out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tunebench_jobs.files import build_file_digest
 from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow
 from tunebench_jobs.judge.stage import load_completions
 from tunebench_jobs.records import Completion, Task, load_jsonl
+from tunebench_jobs.report.save import save_report
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.outputs import Scored, save_outputs
 from tunebench_jobs.score.report import build_results, build_summary
@@ -39,7 +40,8 @@ def run_score(config: ScoreConfig, context: StageContext) -> Outcome:
         InputError: There is no task, or an artefact of an earlier stage is absent or broken.
     """
     scored = build_scored(config, context)
-    files = save_outputs(scored, context.output)
+    report = save_report(scored, context, context.output)
+    files = (*save_outputs(scored, context.output), report)
     tracked = track(scored, context, os.environ)
     return Outcome(
         message="; ".join([f"{len(scored.variants)} variants scored", *tracked.messages]),

@@ -29,7 +29,9 @@ class CurvePoint(Record):
 Curve = tuple[CurvePoint, ...]
 
 
-def extend_curve(curve: Curve, *, step: int, loss: float, learning_rate: float, tokens: int) -> Curve:
+def extend_curve(
+    curve: Curve, *, step: int, loss: float, learning_rate: float, tokens: int
+) -> Curve:
     """Return a curve with one more step.
 
     The number of steps in a point is a power of two and the same for all points but the last, so

@@ -170,9 +170,7 @@ def _build_facts(session: Session, position: Position) -> CheckpointFacts:
     )
 
 
-def _build_summary(
-    session: Session, facts: CheckpointFacts, position: Position
-) -> dict[str, Any]:
+def _build_summary(session: Session, facts: CheckpointFacts, position: Position) -> dict[str, Any]:
     device = session.place.device
     return {
         "steps": facts.steps,
