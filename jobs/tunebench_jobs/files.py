@@ -63,8 +63,11 @@ def replace_file(path: Path) -> Iterator[IO[bytes]]:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and str(error.filename) == str(temporary):
+                # By the name that its user knows.
+                error.filename = str(path)
             raise
 
 

@@ -125,3 +125,17 @@ def test_the_token_is_in_no_output(tmp_path: Path) -> None:
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert kept
     assert not any(TOKEN.encode() in path.read_bytes() for path in kept)
+
+
+def test_what_cannot_be_written_is_known_before_anything_is_asked(tmp_path: Path) -> None:
+    """Hours of collecting must not end with it."""
+    server = GitHubServer(make_repository(7, "acme/shop", 6), make_repository(8, "acme/tools", 6))
+    blocked = tmp_path / "blocked"
+    blocked.touch()
+    running = start(server, blocked)
+    _, said = running.communicate(timeout=120)
+    server.close()
+
+    assert running.returncode == 2
+    assert "must be a path that can be used" in said
+    assert server.asked == []

@@ -18,6 +18,7 @@ from tunebench_jobs.data.card.sections import (
     CardFacts,
     build_contents,
     build_funnel,
+    build_overview,
     build_provenance,
 )
 from tunebench_jobs.data.card.text import build_code, build_table, show
@@ -35,6 +36,19 @@ def make_facts(name: str = HOSTILE, **manifest: Any) -> CardFacts:
     )
     sizes = {"train.parquet": 10, "eval.parquet": 20}
     return CardFacts({"files": {}, **manifest}, counts, counts, sizes)
+
+
+@pytest.mark.parametrize(
+    ("tools", "words"),
+    [
+        pytest.param(["Describe"], "good answers of the tool Describe:", id="one"),
+        pytest.param(["Describe", "Improve"], "the tools Describe and Improve:", id="two"),
+        pytest.param(None, "the tools Describe, Review and Improve:", id="not told"),
+    ],
+)
+def test_a_card_names_the_tools_that_have_answers(tools: list[str] | None, words: str) -> None:
+    """And no other ones."""
+    assert words in build_overview(make_facts(tools=tools))
 
 
 def test_names_have_no_power_over_the_page() -> None:

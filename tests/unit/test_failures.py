@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.failures import run_tool
+from tunebench_jobs.files import replace_file
 
 
 def fail(error: BaseException) -> str:
@@ -47,3 +49,11 @@ def test_an_interrupt_has_a_code_of_its_own(
     assert run_tool(lambda: fail(KeyboardInterrupt()), "text", interrupted="all is kept") == 130
     assert capsys.readouterr().out == ""
     assert "all is kept" in caplog.text
+
+
+def test_a_file_that_cannot_be_made_has_the_name_that_its_user_knows() -> None:
+    """Not that of the one that would take its place."""
+    with pytest.raises(OSError) as told, replace_file(Path("/proc/prs.jsonl")):  # noqa: PT011 - by its name
+        pass
+
+    assert told.value.filename == "/proc/prs.jsonl"

@@ -21,8 +21,9 @@ from tunebench_jobs.errors import InputError
 SUFFIXES = (".jsonl", ".json", ".parquet")
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 MAX_ROW_BYTES = 32 << 20
-# An array has to be parsed at once, so a large set of rows should be JSONL.
-MAX_ARRAY_BYTES = 256 << 20
+# An array has to be parsed at once, so a large set of rows should be JSONL. At the worst, as lists
+# that are empty, it takes 30 times as much memory.
+MAX_ARRAY_BYTES = 64 << 20
 
 _BUFFER_BYTES = 1 << 20
 # What decompressors say of a file that is cut off or not what its name says.

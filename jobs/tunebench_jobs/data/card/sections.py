@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tunebench_api.contamination import SUMMARY_KEY, Contamination
+from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.data.card.counts import MEASURES, SetFacts
 from tunebench_jobs.data.card.text import build_code, build_table, show
 from tunebench_jobs.data.layout import EVAL_ROWS_FILE, TRAIN_FILE
@@ -20,8 +21,8 @@ _MOST_ITEMS = 5
 _NOT_KNOWN = "*not known*"
 
 _WHAT_IT_IS = (
-    "Merged pull requests with their diffs, and good answers of the tools Describe, Review "
-    "and Improve: to fine-tune language models on (train), and to evaluate them with (test)."
+    "Merged pull requests with their diffs, and good answers of {tools}: to fine-tune language "
+    "models on (train), and to evaluate them with (test)."
 )
 _WHAT_A_ROW_IS = (
     "A row is one pull request: `files` are the changed files with git's unified diff "
@@ -73,12 +74,17 @@ def build_overview(facts: CardFacts) -> str:
     return "\n\n".join(
         [
             "# Pull requests with answers",
-            _WHAT_IT_IS,
+            _WHAT_IT_IS.format(tools=_name_tools(facts.manifest.get("tools") or list(Tool))),
             build_table(head, rows),
             build_code(code, "python"),
             _WHAT_A_ROW_IS,
         ]
     )
+
+
+def _name_tools(tools: Sequence[str]) -> str:
+    *others, last = map(str, tools)
+    return f"the tools {', '.join(others)} and {last}" if others else f"the tool {last}"
 
 
 def build_contents(facts: CardFacts) -> str:

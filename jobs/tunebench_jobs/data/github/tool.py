@@ -77,13 +77,14 @@ def _write(options: argparse.Namespace, progress: _Progress) -> dict[str, Any]:
         msg = f"`--out` must end in .jsonl, got `{out}`"
         raise InputError(msg)
     source = GitHubSource.from_wire(json.loads(options.source))
-    found = open_github(
-        source,
-        field=options.field,
-        token=find_github_token(source, options.field, os.environ),
-        place=GitHubPlace(options.store / ARCHIVE_FOLDER, report=progress.say),
-    )
+    # First, so that what cannot be written is known before hours of collecting.
     with replace_file(out) as file:
+        found = open_github(
+            source,
+            field=options.field,
+            token=find_github_token(source, options.field, os.environ),
+            place=GitHubPlace(options.store / ARCHIVE_FOLDER, report=progress.say),
+        )
         for row in found.rows:
             file.write(row.pr.model_dump_json().encode() + b"\n")
     return {

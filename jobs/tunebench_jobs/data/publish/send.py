@@ -7,8 +7,6 @@ is replaced its manifest is gone, so nobody takes a mixture for a whole one.
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,7 @@ from pathlib import Path
 from tunebench_jobs.data.layout import MANIFEST_FILE
 from tunebench_jobs.data.publish.bundle import Bundle, BundleFile
 from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.files import build_file_digest, disk_errors, save_bytes
+from tunebench_jobs.files import build_file_digest, disk_errors, replace_file
 from tunebench_jobs.storage.bucket import DAMAGED_REASON, Bucket
 
 Tell = Callable[[str], None]
@@ -88,15 +86,9 @@ def _is_sent(bucket: Bucket, file: BundleFile) -> bool:
 
 
 def _copy(file: BundleFile, path: Path) -> None:
-    """Copy a file, which is whole or absent."""
-    if isinstance(file.source, bytes):
-        save_bytes(path, file.source)
-        return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        shutil.copyfile(file.source, temporary)
-        with temporary.open("rb") as copied:
-            os.fsync(copied.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replace_file(path) as target:
+        if isinstance(file.source, bytes):
+            target.write(file.source)
+            return
+        with file.source.open("rb") as source:
+            shutil.copyfileobj(source, target)
