@@ -27,7 +27,7 @@ from tunebench_jobs.score.statistics import (
 # Rounds that are held in memory at once.
 _BATCH = 250
 _COVERAGE = (0.93, 0.97)
-_FALSE_POSITIVES = (0.04, 0.06)
+_MOST_POSITIVES = 0.06
 _LEVEL = 0.05
 
 
@@ -38,15 +38,17 @@ class Scenario:
     name: str
     prs: int
     world: World
+    # With few tasks that differ, many flips give the same difference: the test says less then.
+    least_positives: float = 0.04
 
 
 SCENARIOS = (
     Scenario("the benchmark of 2024: 100 pull requests", 100, World((-0.2, -1.0, -1.0))),
     Scenario("its later size: 200 pull requests", 200, World((-0.2, -1.0, -1.0))),
     Scenario("50 pull requests", 50, World((-0.2, -1.0, -1.0))),
-    Scenario("20 pull requests", 20, World((-0.2, -1.0, -1.0))),
+    Scenario("20 pull requests", 20, World((-0.2, -1.0, -1.0)), least_positives=0.03),
     Scenario("rare wins, 100 pull requests", 100, World((-2.5, -4.0, -4.0))),
-    Scenario("rare wins, 30 pull requests", 30, World((-2.5, -4.0, -4.0))),
+    Scenario("rare wins, 30 pull requests", 30, World((-2.5, -4.0, -4.0)), least_positives=0.03),
     Scenario("pull requests decide all", 100, World((-0.2, -1.0, -1.0), difficulty=4.0)),
     Scenario("no clusters", 100, World((-0.2, -1.0, -1.0), difficulty=0.0, liking=0.0)),
     Scenario("a tenth of the verdicts missing", 100, World((-0.2, -1.0, -1.0), missing=0.1)),
@@ -86,9 +88,8 @@ def measure(scenario: Scenario, rounds: int, resamples: int) -> bool:
     print(f"| {scenario.name} | {shown} | {' | '.join(cells)} |", flush=True)
     print(f"{scenario.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     covered = [shares[name] for name in ("win rate", "tie-adjusted", "difference")]
-    wrong = shares["false positives"]
     return all(_COVERAGE[0] <= share <= _COVERAGE[1] for share in covered) and (
-        _FALSE_POSITIVES[0] <= wrong <= _FALSE_POSITIVES[1]
+        scenario.least_positives <= shares["false positives"] <= _MOST_POSITIVES
     )
 
 

@@ -133,12 +133,13 @@ def write_answer(tool: Tool, random: np.random.Generator) -> str:
             "type": ["Bug fix"],
             "description": prose(60),
             "title": prose(6),
-            "pr_files": [note] * 4,
+            # Copies: of the same one, YAML would write a reference, which no answer may have.
+            "pr_files": [dict(note) for _ in range(4)],
         },
         Tool.REVIEW: {
             "review": {"possible_issues": prose(120), "security_concerns": prose(30)},
         },
-        Tool.IMPROVE: {"code_suggestions": [suggestion] * 4},
+        Tool.IMPROVE: {"code_suggestions": [dict(suggestion) for _ in range(4)]},
     }
     return yaml.safe_dump(answer[tool], sort_keys=False)
 

@@ -56,10 +56,12 @@ def build_warnings(
 
 def _build_judge(board: Board, number: int) -> JudgeResult:
     judge = board.config.judges[number]
-    variants = [entry.variant for entry in board.entries]
-    everything = build_judge_health([_rows_of(variant, judge.name) for variant in variants])
+    groups = [_rows_of(entry.variant, judge.name) for entry in board.entries]
+    everything = build_judge_health(groups)
     behaviour = build_judge_health(
-        [_rows_of(entry.variant, judge.name) for entry in board.contestants]
+        rows
+        for rows, entry in zip(groups, board.entries, strict=True)
+        if entry.kind is not VariantKind.CONTROL
     )
     liking = build_length_liking(board, number)
     missing = {str(cause): count for cause, count in sorted(everything.missing.items())}

@@ -21,9 +21,10 @@ _INTERCEPT_RIDGE = 0.01
 _SHARED_RIDGE = 0.1
 _MAX_STEPS = 40
 _MAX_STEP = 3.0
-_TOLERANCE = 1e-7
-# Bounds the memory of one chunk of resamples: 8 MB to an array.
-_CHUNK_CELLS = 1_000_000
+# Newton's steps get shorter by squares: after one of this length, the next is a millionth.
+_TOLERANCE = 1e-3
+# Bounds the memory of one chunk of resamples: 2 MB to an array, which fits into caches.
+_CHUNK_CELLS = 250_000
 
 
 @dataclass(frozen=True)

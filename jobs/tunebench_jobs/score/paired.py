@@ -11,8 +11,8 @@ from tunebench_jobs.score.statistics import Design, Floats, sum_clusters
 
 # A task counts as won, for McNemar, if most of the panel gives it in both orders.
 _MOST = 0.5
-# Bounds the memory of one chunk of flips: 32 MB.
-_CHUNK_CELLS = 4_000_000
+# Bounds the memory of one chunk of flips: 8 MB.
+_CHUNK_CELLS = 1_000_000
 # Differences that are closer than this are equal but for rounding.
 _ROUNDING = 1e-12
 

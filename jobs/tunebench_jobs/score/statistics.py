@@ -30,8 +30,8 @@ CONFIDENCE = 0.95
 # Fewer pull requests than this say nothing about the spread of a rate, or of a difference.
 MIN_CLUSTERS_RATE = 2
 MIN_CLUSTERS_DIFFERENCE = 5
-# Bounds the memory of one chunk of resamples: 32 MB.
-_CHUNK_CELLS = 4_000_000
+# Resamples that are computed at once; what is computed from them is some hundred times as large.
+_CHUNK_CELLS = 100_000
 # Ends of an interval that are closer than this are equal but for rounding.
 _ROUNDING = 1e-9
 
@@ -223,7 +223,8 @@ def _build_difference(point: float, draws: Floats, clusters: int) -> Estimate:
 
 
 def _find_ends(draws: Floats, clusters: int) -> tuple[float, float]:
-    low, high = np.nanquantile(draws, build_interval_levels(clusters))
+    known = draws[~np.isnan(draws)]
+    low, high = np.quantile(known, build_interval_levels(clusters))
     return float(low), float(high)
 
 
