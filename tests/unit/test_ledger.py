@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from virtual_time import run_virtually
 
 from tunebench_api.v1alpha1 import JudgeSpec, SecretRef, Tool
@@ -316,6 +318,33 @@ def test_what_a_power_cut_leaves_is_passed_over(
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path / 'one.jsonl'}:2 is no JSON; its comparison is judged again"
     ]
+
+
+@given(
+    replies=st.lists(st.text(max_size=40), min_size=1, max_size=6),
+    cut=st.floats(0, 1),
+    rubbish=st.binary(max_size=40),
+)
+def test_a_shard_that_ends_anywhere_holds_what_stands_before(
+    tmp_path_factory: pytest.TempPathFactory, replies: list[str], cut: float, rubbish: bytes
+) -> None:
+    """Whatever byte was the last that reached the disk, and whatever stands in place of the rest."""
+    folder = tmp_path_factory.mktemp("ledger")
+    with Ledger(Journal(folder)) as ledger:
+        for number, reply in enumerate(replies):
+            ledger.append(LedgerEntry(key=str(number), reply=reply, replies=1))
+    (shard,) = folder.glob("*.jsonl")
+    content = shard.read_bytes()
+    kept = content[: round(cut * len(content))]
+    shard.write_bytes(kept + b"\0" + rubbish.replace(b"\n", b"") + b"\n")
+    again = Ledger(Journal(folder))
+
+    assert len(again) == kept.count(b"\n")
+    assert all(
+        entry.reply == replies[number]
+        for number in range(len(again))
+        if (entry := again.get(str(number)))
+    )
 
 
 def test_a_line_that_nobody_here_wrote_is_named(tmp_path: Path) -> None:
