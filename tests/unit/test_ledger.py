@@ -328,7 +328,7 @@ def test_what_a_power_cut_leaves_is_passed_over(
 def test_a_shard_that_ends_anywhere_holds_what_stands_before(
     tmp_path_factory: pytest.TempPathFactory, replies: list[str], cut: float, rubbish: bytes
 ) -> None:
-    """Whatever byte was the last that reached the disk, and whatever stands in place of the rest."""
+    """Whatever byte was the last that reached the disk, and whatever stands behind it."""
     folder = tmp_path_factory.mktemp("ledger")
     with Ledger(Journal(folder)) as ledger:
         for number, reply in enumerate(replies):
