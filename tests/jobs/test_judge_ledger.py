@@ -22,6 +22,7 @@ from judge_shop import (
     make_document,
     make_tasks,
     name_questions,
+    run_and_exit,
     save_completions,
     save_data,
     serving_shop,
@@ -90,7 +91,7 @@ def open_ledger_of(store: Path) -> Ledger:
 
 def live(document: StageDocument, store: Path, shop: Shop, killer: Killer) -> tuple[int, Life]:
     """Run the stage in a process of its own, to its end or to a kill."""
-    process = PROCESSES.Process(target=run_stage, args=(document,))
+    process = PROCESSES.Process(target=run_and_exit, args=(document,))
     process.start()
     killer.process, killer.struck = process, None
     process.join(timeout=240)
@@ -113,7 +114,7 @@ def judge_with_kills(store: Path, tasks: int, kills: int, seed: int) -> None:
     save_completions(store / "generate/baseline", rows, "the baseline's")
     save_completions(store / "generate/a", rows, "the model's")
     chance = random.Random(seed)  # noqa: S311 - no secret
-    with serving_shop(garbled=10**9) as (judge, shop):
+    with serving_shop() as (judge, shop):
         document = make_document(store, make_config(judge, "a"), "judge/a")
         names = name_questions(document)
         # From the first question to among the last.
@@ -220,7 +221,7 @@ def test_stages_side_by_side_buy_nothing_twice(tmp_path: Path) -> None:
             make_document(tmp_path, make_config(judge, name, repeats=2), f"judge/{name}")
             for name in "abc"
         ]
-        stages = [PROCESSES.Process(target=run_stage, args=(each,)) for each in documents]
+        stages = [PROCESSES.Process(target=run_and_exit, args=(each,)) for each in documents]
         for stage in stages:
             stage.start()
         for stage in stages:

@@ -26,6 +26,7 @@ from tunebench_jobs.judge.ledger import Ledger, LedgerEntry
 from tunebench_jobs.judge.stage import build_judges, load_comparisons
 from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.records import Completion, Task, dump_jsonl
+from tunebench_jobs.stage import run_stage
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
 
@@ -199,3 +200,8 @@ def append_entries(folder: Path, name: str, count: int, told: Connection) -> Non
             ledger.append(LedgerEntry(key=key, reply=f"reply {key} " * 50, replies=1))
             told.send(key)
             told.recv()
+
+
+def run_and_exit(document: StageDocument) -> None:
+    """End the process as a job does."""
+    sys.exit(run_stage(document))

@@ -150,7 +150,16 @@ def test_what_is_harmless_is_sent_as_before(prompts: PromptSet) -> None:
 
 HARMLESS = [
     *("Task:", "task:", "end", "***", "---", "<s>", "a[inst]", "```", "x <| f |> y", "=###", "#"),
-    *("\u043a\u043e\u043d\u0435\u0446", "\u200d", "\ufeff", "response", "which", "score", "_", " "),
+    *(
+        "\u043a\u043e\u043d\u0435\u0446",
+        "a\u200db",
+        "\ufeffx",
+        "response",
+        "which",
+        "score",
+        "_",
+        " ",
+    ),
     *("\n", "\r\n", "\t"),
 ]
 LETTERS = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")))

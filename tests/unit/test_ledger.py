@@ -231,8 +231,8 @@ def test_unreadable_replies_are_asked_for_again_with_the_problem(tmp_path: Path)
 
 
 def test_a_reply_that_stays_unreadable_is_missing(tmp_path: Path) -> None:
-    """It is neither tie nor loss, and is asked again only when more retries are granted."""
-    script = ScriptedJudge(unreadable=6)
+    """It is neither tie nor loss, and only the retries that are granted later are asked."""
+    script = ScriptedJudge(unreadable=3)
     first = run_stage(tmp_path, script, tasks=1, retries=2)[0]
     calls = len(script.asked)
     again = run_stage(tmp_path, script, tasks=1, retries=2)[0]

@@ -75,9 +75,12 @@ class Pool:
             async with self._tasks:
                 for question in questions:
                     self._tally.total += 1
-                    self._tasks.create_task(self._pursue(Talk(question)))
+                    self._tasks.create_task(self._pursue(self._begin(question)))
         except ExceptionGroup as bugs:
             raise bugs.exceptions[0] from None
+
+    def _begin(self, question: Question) -> Talk:
+        return Talk.resume(question, self._ledger.get(question.key))
 
     async def _pursue(self, talk: Talk) -> None:
         """Ask one question until it has ended; where that fails for good, all end."""
@@ -105,6 +108,8 @@ class Pool:
                 return self._keep(talk.build_entry())
             if talk.replies > self._asking.retries:
                 return self._keep(talk.build_entry(MissingCause.UNREADABLE))
+            # Paid for as well, and the next one may never come.
+            self._ledger.append(talk.build_entry(MissingCause.UNREADABLE))
         assert self._cause is not None  # noqa: S101 - nothing else ends the loop
         return self._leave_open(talk, self._cause)
 

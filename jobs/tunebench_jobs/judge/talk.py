@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from tunebench_jobs.judge.comparisons import Message, Question
 from tunebench_jobs.judge.ledger import LedgerEntry, MissingCause
@@ -32,6 +33,19 @@ class Talk:
         """Begin with the question itself."""
         self.messages = self.question.messages
 
+    @classmethod
+    def resume(cls, question: Question, entry: LedgerEntry | None) -> Self:
+        """Go on where the ledger says that a talk was left: after replies that cannot be read."""
+        talk = cls(question)
+        problem = None if entry is None else find_problem(entry.reply)
+        if entry is None or problem is None or not entry.replies:
+            return talk
+        talk.replies, talk.text = entry.replies, entry.reply
+        talk.prompt_tokens, talk.completion_tokens = entry.prompt_tokens, entry.completion_tokens
+        talk.cost_usd = entry.cost_usd
+        talk._remind(problem)
+        return talk
+
     @property
     def characters(self) -> int:
         """Length of what is to be sent next."""
@@ -47,8 +61,11 @@ class Talk:
             self.cost_usd = (self.cost_usd or 0.0) + cost_usd
         self.problem = find_problem(reply.text)
         if self.problem is not None:
-            reminder = _build_reminder(reply, self.problem)
-            self.messages = (*self.question.messages, *reminder)
+            self._remind(self.problem, cut_off=reply.finish_reason == "length")
+
+    def _remind(self, problem: str, *, cut_off: bool = False) -> None:
+        reminder = _build_reminder(self.text, problem, cut_off=cut_off)
+        self.messages = (*self.question.messages, *reminder)
 
     def build_entry(self, missing: MissingCause | None = None) -> LedgerEntry:
         """Build what the ledger keeps of it."""
@@ -72,14 +89,12 @@ def find_problem(reply: str) -> str | None:
     return None
 
 
-def _build_reminder(reply: Reply, problem: str) -> list[Message]:
-    cut = " It was cut off at the token limit: keep `why` short." * (
-        reply.finish_reason == "length"
-    )
+def _build_reminder(said: str, problem: str, *, cut_off: bool) -> list[Message]:
+    cut = " It was cut off at the token limit: keep `why` short." * cut_off
     text = (
         f"Your reply could not be read: {problem}.{cut} "
         "Answer again, with nothing but the YAML document that was asked for."
     )
     # Some servers refuse a message without content.
-    said = reply.text.strip() or "(nothing)"
+    said = said.strip() or "(nothing)"
     return [{"role": "assistant", "content": said}, {"role": "user", "content": text}]
