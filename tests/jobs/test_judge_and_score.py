@@ -128,13 +128,16 @@ def store(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(store: Path, config: JudgeConfig | ScoreConfig, output: str) -> StageResult:
+def run(
+    store: Path, config: JudgeConfig | ScoreConfig, output: str, spent: str | None = None
+) -> StageResult:
     """Run a stage as a job does, and return what it reported."""
     runtime = Runtime(
         store=str(store),
         output=output,
         report=str(store / "report.json"),
         prompts_dir=str(PROMPTS),
+        spent_usd=spent,
     )
     run_stage(StageDocument(config=config, runtime=runtime))
     report = Report.model_validate_json((store / "report.json").read_bytes())
@@ -142,7 +145,14 @@ def run(store: Path, config: JudgeConfig | ScoreConfig, output: str) -> StageRes
     return report.result
 
 
-def judge(store: Path, variant: str, *judges: dict[str, Any], output: str = "") -> StageResult:
+def judge(
+    store: Path,
+    variant: str,
+    *judges: dict[str, Any],
+    output: str = "",
+    judging: dict[str, Any] | None = None,
+    spent: str | None = None,
+) -> StageResult:
     """Judge one variant."""
     config = JudgeConfig.from_wire(
         {
@@ -151,10 +161,10 @@ def judge(store: Path, variant: str, *judges: dict[str, Any], output: str = "") 
             "completions": f"generate/{variant}",
             "prompts": {"builtin": "compact"},
             "judges": judges,
-            "judging": {},
+            "judging": judging or {},
         }
     )
-    return run(store, config, output or f"judge/{variant}")
+    return run(store, config, output or f"judge/{variant}", spent)
 
 
 def make_score_config(
@@ -235,6 +245,36 @@ def test_a_judge_over_http_is_asked_once(
     assert all("Task:" in call and "diff " in call for call in FakeJudge.calls)
     written = b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
     assert KEY.encode() not in written
+
+
+def test_a_budget_ends_the_buying_and_not_the_run(
+    store: Path, judge_server: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier variants count, the report says what is missing, and more money buys the rest."""
+    monkeypatch.setenv("TUNEBENCH_TEST_KEY", KEY)
+    # A dollar for a reply of 100 tokens at most; the judge says some 20.
+    priced = {
+        **judge_server,
+        "maxTokens": 100,
+        "prices": {"inputUSDPerMillion": "0", "outputUSDPerMillion": "10000"},
+    }
+    short = judge(store, "good", priced, judging={"budgetUSD": "5"}, spent="1.5")
+    report = Report.model_validate_json((store / "report.json").read_bytes())
+    bought = len(FakeJudge.calls)
+    more = judge(store, "good", priced, judging={"budgetUSD": "50"}, output="judge/more")
+    nothing = judge(store, "weak", priced, judging={"budgetUSD": "5"}, spent="5")
+    spent = float(report.progress.cost_usd or 0)
+
+    assert short.state == "Succeeded"
+    assert 2.5 < spent <= 3.5
+    assert 0 < bought < 36
+    assert short.summary["unasked"] == {"BudgetSpent": 36 - bought}
+    assert "`spec.judging.budgetUSD` (5) is spent; raise it and start again" in short.message
+    assert short.summary["judges"][0]["missing"] == {"BudgetSpent": 36 - bought}
+    assert report.progress.judges[0].completion_tokens > 0
+    assert more.summary["unasked"] == {}
+    assert (more.summary["judges"][0]["asked"], len(FakeJudge.calls)) == (36 - bought, 36)
+    assert nothing.summary["unasked"] == {"BudgetSpent": 36}
 
 
 def test_a_wrong_key_is_named_and_not_shown(
