@@ -223,6 +223,9 @@ def test_the_reference_judge_ranks_a_whole_run(store: Path) -> None:
     assert rows["weak"].schema_valid_pct == "0.0"
     assert result.summary["best"] == "good"
     assert "reference judge, not an LLM" in text
+    page = (store / "score/one/report.html").read_text()
+    assert "reference judge, not an LLM" in page
+    assert page.count('class="block"') == 3
     assert {"data/one/eval.jsonl", "judge/good/verdicts.jsonl"} < set(results["inputs"])
     assert results["prompts"]["name"] == "compact"
     assert results["warnings"] == []
@@ -310,7 +313,7 @@ def test_scoring_again_gives_the_same_bytes(
         judge(store, variant, REFERENCE)
     score(store, REFERENCE)
     command = ["--store", str(store), "--results", "score/one", "-o", "json"]
-    names = ["results.json", "leaderboard.md", "config.json", *COMPARISONS]
+    names = ["results.json", "leaderboard.md", "report.html", "config.json", *COMPARISONS]
     stored = {name: (store / "score/one" / name).read_bytes() for name in names}
     for number, extra in enumerate(([], ["--from-ledgers"])):
         out = store / f"again{number}"

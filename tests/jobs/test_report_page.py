@@ -197,6 +197,10 @@ def test_keys_reach_everything(browser: Browser, report: Path) -> None:
     press(page, "Enter")
     # The model's name, and words that stand in the good answers to Describe.
     expect(page.locator("#found")).to_have_text("12 completions, 36 comparisons in both orders")
+    page.locator("#query").fill("a word that nobody wrote")
+    expect(page.locator("#detail")).to_contain_text("Nothing matches the filters")
+    press(page, "Escape", "x")
+    expect(page.locator("#detail h2")).to_be_visible()
     press(page, "?")
     expect(page.locator("#help")).to_be_visible()
     press(page, "Escape", "t")

@@ -63,12 +63,21 @@ class _Pull:
     patch: str
 
 
-def make_material(
-    models: int = 14, prs: int = 100, *, untuned: int = 4, resamples: int = 1000, seed: int = 1
+def make_material(  # noqa: PLR0913 - most tests need few of them
+    models: int = 14,
+    prs: int = 100,
+    *,
+    untuned: int = 4,
+    hunks: int = 5,
+    resamples: int = 1000,
+    seed: int = 1,
 ) -> Material:
-    """Return a run of so many models of the public table, `untuned` of them judged before too."""
+    """Return a run of so many models of the public table, `untuned` of them judged before too.
+
+    A diff has `hunks` hunks on average, of 500 bytes each.
+    """
     chance = random.Random(seed)  # noqa: S311 - no secrets
-    pulls = [_make_pull(number, chance) for number in range(prs)]
+    pulls = [_make_pull(number, hunks, chance) for number in range(prs)]
     tasks = [_make_task(pull, tool) for pull in pulls for tool in Tool]
     baseline = [_make_completion(task, "the baseline", chance, quality=0.98) for task in tasks]
     variants = list(_make_variants(models, untuned, tasks, baseline, chance))
@@ -109,11 +118,11 @@ def make_curve(steps: int, chance: random.Random) -> Curve:
     return curve
 
 
-def _make_pull(number: int, chance: random.Random) -> _Pull:
+def _make_pull(number: int, hunks: int, chance: random.Random) -> _Pull:
     language, suffix = _LANGUAGES[number % len(_LANGUAGES)]
     first, second = chance.sample(_WORDS, 2)
     lines = []
-    for hunk in range(chance.randint(2, 9)):
+    for hunk in range(chance.randint(2, 2 * hunks)):
         start = 40 * hunk + chance.randint(1, 20)
         lines.append(f"@@ -{start},6 +{start},8 @@ def {first}_{hunk}():")
         for line in range(chance.randint(4, 22)):

@@ -94,7 +94,10 @@ class Browser {
     $("clear").disabled = !hasFilters(this.state);
     if (place >= 0) this.load(place);
     else if (rows.length > 0) this.open(0, { stay: true });
-    else if (!note) showNothing($("detail"), "Nothing matches the filters. Clear them with x.");
+    else if (!note) {
+      this.drawn = "";
+      showNothing($("detail"), "Nothing matches the filters. Clear them with x.");
+    }
   }
 
   find() {
