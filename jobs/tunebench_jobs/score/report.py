@@ -46,6 +46,11 @@ _NOT_COVERED = (
     "another sampling of the judges' replies or of the completions, or another wording of the "
     "prompts: each was done once."
 )
+_REPEATED = (
+    "Intervals cover the choice of pull requests, and with {repeats} replies to each question much "
+    "of the chance in the judges' replies. They do not cover another training seed, another "
+    "sampling of the completions, or another wording of the prompts: each was done once."
+)
 _MISSING = (
     "A task counts once both of its orders have a verdict. `results.json` holds the bounds of each "
     "rate if all missing verdicts were lost or won, the rates with the judges' own word on answers "
@@ -134,7 +139,9 @@ def build_notes(
 ) -> list[str]:
     """Say what the numbers do not say."""
     prs = len({task.pr for task in tasks})
-    notes = [_INTERVALS.format(resamples=config.statistics.resamples), _NOT_COVERED, _MISSING]
+    repeats = config.judging.repeats
+    covered = _REPEATED.format(repeats=repeats) if repeats > 1 else _NOT_COVERED
+    notes = [_INTERVALS.format(resamples=config.statistics.resamples), covered, _MISSING]
     if power:
         notes.append(
             f"This run finds a difference of {power.points:.1f} points in four cases of five "
