@@ -45,6 +45,12 @@ class Budget:
             self._held += cost
             return True
 
+    def try_reserve(self, cost: float) -> bool:
+        """Set aside what a request can cost, if there is enough now; nobody is waited for."""
+        fits = self._fits(cost)
+        self._held += cost if fits else 0.0
+        return fits
+
     async def settle(self, reserved: float, paid: float) -> None:
         """Give back what a request held, and note what it has cost."""
         async with self._changed:

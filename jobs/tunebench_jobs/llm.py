@@ -237,7 +237,7 @@ async def ask_once(endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) ->
         return _build_reply(await _complete(litellm, endpoint, messages), litellm)
     except OpenAIError as error:
         # Not chained: the cause's text and frames hold the key.
-        secrets = _list_secrets(endpoint, os.environ)
+        secrets = list_secrets(endpoint, os.environ)
         raise build_llm_failure(error, endpoint.model, secrets) from None
 
 
@@ -296,7 +296,7 @@ def redact(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
-def _list_secrets(endpoint: Endpoint, environment: Mapping[str, str]) -> list[str]:
+def list_secrets(endpoint: Endpoint, environment: Mapping[str, str]) -> list[str]:
     """Return the key in use, and those that LiteLLM may have taken from the environment."""
     values = [value for name, value in environment.items() if _SECRET_NAME.search(name)]
     # Shorter values are placeholders such as `none`, and would blank out ordinary words.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
@@ -23,10 +23,14 @@ from tunebench_api.v1alpha1 import (
 )
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError, RetryableError
-from tunebench_jobs.llm import build_endpoint, find_secret, load_litellm
+from tunebench_jobs.llm import Endpoint, build_endpoint, find_secret, load_litellm
+from tunebench_jobs.parameters import adapt_parameters
 from tunebench_jobs.prices import find_model_facts, find_prices
 from tunebench_jobs.prompt_source import find_prompts, parse_variables
 from tunebench_jobs.storage.check import check_bucket
+
+if TYPE_CHECKING:
+    from tunebench_jobs.judge.preflight import Survey
 
 _SERVER_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 # What a gateway says when nothing answers behind it.
@@ -52,6 +56,7 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
         ("checking the prompt set", partial(check_prompts, config, context)),
         ("checking keys", partial(check_keys, config, os.environ)),
         ("checking providers", partial(check_providers, config)),
+        ("checking parameters", partial(check_parameters, config)),
         ("checking prices", partial(check_prices, config)),
         ("checking servers", partial(check_servers, config)),
         ("asking GitHub", partial(check_sources, config, os.environ)),
@@ -61,13 +66,20 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
     for message, check in steps:
         context.report(Progress(message=message))
         failures += _catch(check)
-    raise_together(failures)
+    survey = survey_judges(config, context)
+    raise_together([*failures, *(survey.failures if survey else ())])
+    # Last, because it costs a little: nothing else stands in the way.
+    context.report(Progress(message="asking each judge for a word"))
+    raise_together(ask_judges(config, os.environ) if survey else ())
     bases = [each.base for each in config.bases]
     loose = [base.base for base in bases if not is_pinned(base.base, base.revision)]
-    counts = f"{len(config.bases)} base models, {len(config.judges)} judges"
+    facts = [f"{len(config.bases)} base models, {len(config.judges)} judges"]
+    facts += [f"no commit pins {', '.join(loose)}"] if loose else []
+    facts += survey.describe(config.judging) if survey else []
     return Outcome(
-        message=f"{counts}; no commit pins {', '.join(loose)}" if loose else counts,
+        message="; ".join(facts),
         summary={
+            "outlook": [outlook.to_summary() for outlook in survey.outlooks] if survey else [],
             "bases": [base.base for base in bases],
             "unpinned": loose,
             "judges": [judge.name for judge in config.judges],
@@ -186,6 +198,18 @@ def check_providers(config: PreflightConfig) -> None:
     )
 
 
+def check_parameters(config: PreflightConfig) -> None:
+    """Check that the baseline and those who make training data take their parameters.
+
+    Raises:
+        InputError: One does not.
+    """
+    asked = [each for each in list_asked(config) if not isinstance(each.spec, JudgeSpec)]
+    failures = [failure for each in asked for failure in _catch(partial(_check_parameters, each))]
+    # The check of providers says who is unknown.
+    raise_together([failure for failure in failures if failure.reason != "UnknownModel"])
+
+
 def check_prices(config: PreflightConfig) -> None:
     """Check that what makes training data has a price, and can reply at such a length.
 
@@ -268,6 +292,24 @@ def check_sources(config: PreflightConfig, environment: Mapping[str, str]) -> No
     )
 
 
+def survey_judges(config: PreflightConfig, context: StageContext) -> Survey | None:
+    """Look at the judges that are LLMs; nothing where there are none."""
+    if all(judge.model == REFERENCE_JUDGE for judge in config.judges):
+        return None
+    # Imported only now, because it loads what renders prompts.
+    from tunebench_jobs.judge.preflight import survey_judges as survey  # noqa: PLC0415
+
+    context.report(Progress(message="looking at the judges"))
+    return survey(config, context)
+
+
+def ask_judges(config: PreflightConfig, environment: Mapping[str, str]) -> Sequence[JobError]:
+    """Ask each judge that is an LLM for one word, and return who gave none."""
+    from tunebench_jobs.judge.preflight import ask_judges as ask  # noqa: PLC0415 - as above
+
+    return ask(config, environment)
+
+
 def check_bases(config: PreflightConfig) -> None:
     """Check that every base model exists, without its weights.
 
@@ -323,6 +365,17 @@ def _check_provider(litellm: Any, field: str, spec: JudgeSpec | BaselineSpec | L
             f"the environment for `{spec.model}`; set it and start again"
         )
         raise InputError(msg, reason="MissingCredential")
+
+
+def _check_parameters(asked: Asked) -> None:
+    spec = asked.spec
+    endpoint = Endpoint(
+        model=spec.model or "",
+        api_base=spec.api_base,
+        temperature=float(spec.temperature),
+        max_tokens=spec.max_tokens,
+    )
+    adapt_parameters(endpoint, asked.field)
 
 
 def _check_url(field: str, address: str) -> None:

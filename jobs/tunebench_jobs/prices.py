@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +41,9 @@ def find_prices(spec: LlmSpec | JudgeSpec, field: str) -> Prices:
     Raises:
         InputError: Nobody knows what a vendor's model costs.
     """
-    if spec.prices is not None:
-        prompt, reply = float(spec.prices.input_usd), float(spec.prices.output_usd)
-        return Prices(prompt / _MILLION, reply / _MILLION, given=True)
-    known = find_model_facts(load_litellm(), spec.model)
-    per_prompt, per_reply = (known.get(f"{way}_cost_per_token") for way in ("input", "output"))
-    if per_prompt is not None and per_reply is not None:
-        return Prices(float(per_prompt), float(per_reply))
+    known = find_known_prices(spec)
+    if known is not None:
+        return known
     if spec.api_base is not None:
         return Prices(0.0, 0.0)
     msg = (
@@ -54,6 +51,28 @@ def find_prices(spec: LlmSpec | JudgeSpec, field: str) -> Prices:
         "it and `budgetUSD` could not be kept; set `inputUSDPerMillion` and `outputUSDPerMillion`"
     )
     raise InputError(msg, reason="UnknownPrice")
+
+
+def find_known_prices(spec: LlmSpec | JudgeSpec, *, batch: bool = False) -> Prices | None:
+    """Return what the run or LiteLLM says that a model costs; nothing where neither does.
+
+    With `batch`, in a vendor's batch API, as far as LiteLLM knows a price of its own there. What
+    the run says holds for both.
+    """
+    if spec.prices is not None:
+        prompt, reply = float(spec.prices.input_usd), float(spec.prices.output_usd)
+        return Prices(prompt / _MILLION, reply / _MILLION, given=True)
+    known = find_model_facts(load_litellm(), spec.model)
+    per_prompt, per_reply = (_find_rate(known, way, batch=batch) for way in ("input", "output"))
+    if per_prompt is None or per_reply is None:
+        return None
+    return Prices(per_prompt, per_reply)
+
+
+def _find_rate(known: Mapping[str, Any], way: str, *, batch: bool) -> float | None:
+    rate = known.get(f"{way}_cost_per_token_batches") if batch else None
+    rate = known.get(f"{way}_cost_per_token") if rate is None else rate
+    return None if rate is None else float(rate)
 
 
 def find_model_facts(litellm: Any, model: str) -> dict[str, Any]:

@@ -107,6 +107,27 @@ class PreflightGitHub(Wire):
     source: GitHubSource
 
 
+class JudgingScale(Wire):
+    """How much each judge will be asked, as far as the spec alone says it."""
+
+    tasks: int
+    # Rows of the leaderboard, controls included.
+    variants: int
+    # Most tokens of a task; a rule of the data if `exact`, else the longest example of training.
+    task_tokens: int
+    exact: bool
+    # Most tokens of a variant's and of the baseline's completion.
+    completion_tokens: int
+    baseline_tokens: int
+    # How often each comparison is asked.
+    repeats: int = 1
+
+    @property
+    def questions(self) -> int:
+        """Questions to one judge, each task in both orders."""
+        return self.tasks * self.variants * 2 * self.repeats
+
+
 class PreflightConfig(Wire):
     """Check what would otherwise fail late: judges' credentials, base models, prompts, files."""
 
@@ -122,6 +143,9 @@ class PreflightConfig(Wire):
     scores: bool = False
     secrets: tuple[PreflightSecret, ...] = ()
     git_hub: tuple[PreflightGitHub, ...] = ()
+    judging: JudgingSpec = JudgingSpec()
+    # Absent: an operator of an earlier version asks.
+    scale: JudgingScale | None = None
 
 
 class DataConfig(Wire):

@@ -20,6 +20,7 @@ from tunebench_api.contract import (
     DataConfig,
     GenerateConfig,
     JudgeConfig,
+    JudgingScale,
     PreflightBase,
     PreflightConfig,
     PreflightGitHub,
@@ -149,17 +150,37 @@ def build_graph(run: BenchmarkRun, sources: Mapping[str, str]) -> Graph:
         _control_variant(spec, control, data, baseline) for control in spec.judging.controls
     )
     served = tuple(variant for group in groups for variant in group.variants)
+    variants = (*served, *controls)
     return Graph(
-        preflight=_preflight_node(spec, sources),
+        preflight=_preflight_node(spec, sources, _build_scale(spec, len(variants))),
         data=data,
         baseline=baseline,
         trains=tuple(trains.values()),
         groups=tuple(groups),
-        variants=(*served, *controls),
+        variants=variants,
     )
 
 
-def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
+def _build_scale(spec: BenchmarkRunSpec, variants: int) -> JudgingScale:
+    """Say how much judges will be asked; nothing of the data is known yet."""
+    limit = spec.dataset.cleaning.max_tokens if spec.dataset.cleaning else None
+    stored = spec.baseline.completions is not None
+    completion_tokens = spec.generation.max_tokens
+    return JudgingScale(
+        tasks=spec.dataset.eval.per_tool * len(spec.tools),
+        variants=variants,
+        task_tokens=limit or max(model.tuning.max_length for model in spec.models),
+        exact=limit is not None,
+        completion_tokens=completion_tokens,
+        # Stored ones are taken to be as long as those that are asked for.
+        baseline_tokens=completion_tokens if stored else spec.baseline.max_tokens,
+        repeats=spec.judging.repeats,
+    )
+
+
+def _preflight_node(
+    spec: BenchmarkRunSpec, sources: Mapping[str, str], scale: JudgingScale
+) -> Node:
     users: dict[Base, list[str]] = {}
     for model in spec.models:
         users.setdefault(_base_of(model, sources), []).append(model.name)
@@ -182,6 +203,8 @@ def _preflight_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
             # The preflight of GitHub asks with its token.
             if not field.endswith(".gitHub")
         ),
+        judging=spec.judging,
+        scale=scale,
     )
     return Node(names.stage_key(StageKind.PREFLIGHT), StageKind.PREFLIGHT, config)
 

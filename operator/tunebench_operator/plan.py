@@ -18,7 +18,13 @@ from tunebench_api.contract import (
     StageKind,
     VariantKind,
 )
-from tunebench_api.v1alpha1 import REFERENCE_JUDGE, BenchmarkRun, BenchmarkRunStatus
+from tunebench_api.v1alpha1 import (
+    REFERENCE_JUDGE,
+    Batch,
+    BenchmarkRun,
+    BenchmarkRunStatus,
+    JudgeSpec,
+)
 from tunebench_operator import names, reasons
 from tunebench_operator.graph import Graph, Node, ServeGroup, Variant, build_graph
 from tunebench_operator.observed import Observed
@@ -141,9 +147,11 @@ class _Planner:
         """Let one variant at a time ask the judges, in the order of the run.
 
         One fills the judges' limits anyway. Two on different machines would exceed them, and could
-        not know what the other spends of the budget. The reference judge has neither.
+        not know what the other spends of the budget. The reference judge has neither, and a batch
+        has no limits, but a day to wait for.
         """
-        if all(judge.model == REFERENCE_JUDGE for judge in self.run.spec.judges):
+        budgeted = self.run.spec.judging.budget_usd is not None
+        if all(_is_unlimited(judge, budgeted=budgeted) for judge in self.run.spec.judges):
             return {}
         judging = [states[variant.judge.key] for variant in self.graph.variants]
         running = [state for state in judging if state.state is State.RUNNING]
@@ -270,6 +278,11 @@ def _await_server(generate: StageState, server: StageState) -> StageState:
         return skip(generate.node, server)
     answers = server.state is State.RUNNING and server.progress.endpoint
     return generate if answers else _hold_back(generate, [server.node.key])
+
+
+def _is_unlimited(judge: JudgeSpec, *, budgeted: bool) -> bool:
+    """Whether any number of stages may ask a judge at once."""
+    return judge.model == REFERENCE_JUDGE or (judge.batch is Batch.ENABLED and not budgeted)
 
 
 def _hold_back(state: StageState, awaited: Sequence[str]) -> StageState:

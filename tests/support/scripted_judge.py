@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tunebench_jobs.judge.probe import PROBE
+
 _PROMPT_TOKENS, _REPLY_TOKENS = 100, 10
 
 
@@ -95,7 +97,9 @@ def serving_judge(
                 return
             time.sleep(judge.delay_seconds)
             self._send(200, build_answer(question, body["model"], say(question, text)))
-            judge.count(question)
+            # The preflight's is no question about a pull request.
+            if text != PROBE:
+                judge.count(question)
 
         def _send(
             self, status: int, document: object, headers: Mapping[str, str] | None = None

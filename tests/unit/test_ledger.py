@@ -87,7 +87,8 @@ def make_judge(name: str = "judge", model: str = "acme/judge-1", **settings: int
         name=name, model=model, secret_ref=SecretRef(name="keys", key="JUDGE_KEY"), **settings
     )
     endpoint = Endpoint(model=model, api_key=SECRET)
-    return Judge(spec, endpoint, build_judge_digest(spec), "spec.judges[0]")
+    sent = {"max_tokens": spec.max_tokens}
+    return Judge(spec, endpoint, build_judge_digest(spec), "spec.judges[0]", sent=sent)
 
 
 def make_tasks(count: int) -> list[Task]:
@@ -439,5 +440,6 @@ def test_the_ledger_says_whose_it_is(tmp_path: Path) -> None:
     judge = make_judge()
     run_stage(tmp_path, ScriptedJudge(), judge, tasks=1)
     written = json.loads((tmp_path / "verdicts" / judge.digest / "judge.json").read_text())
+    settings = {"model": "acme/judge-1", "temperature": "0", "max_tokens": 1024}
 
-    assert written == {"model": "acme/judge-1", "temperature": "0", "max_tokens": 1024}
+    assert written == {**settings, "sent": {"max_tokens": 1024}}

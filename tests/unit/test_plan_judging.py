@@ -61,6 +61,22 @@ def test_the_reference_judge_makes_nobody_wait() -> None:
     assert len(finish_others(world, StageKind.JUDGE)) == 5
 
 
+def test_batches_are_waited_for_together() -> None:
+    """A day for each variant would be a week; only a budget needs one after the other."""
+    batched = GPT | {"batch": "Enabled"}
+    both = [batched, GPT | {"name": "other"}]
+    worlds = [
+        World(make_run(models=models("a", "b"), **spec))
+        for spec in (
+            {"judges": [batched]},
+            {"judges": both},
+            {"judges": [batched], "judging": {"budgetUSD": "5"}},
+        )
+    ]
+
+    assert [len(finish_others(world, StageKind.JUDGE)) for world in worlds] == [5, 1, 1]
+
+
 def test_what_was_spent_before_reaches_the_next_variant() -> None:
     """Also by attempts that failed, and before the budget was raised; never by the own one."""
     judging = {"budgetUSD": "5", "controls": []}

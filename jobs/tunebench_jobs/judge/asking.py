@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from tunebench_jobs.judge.comparisons import Message
 from tunebench_jobs.judge.ledger import open_local_journal
 from tunebench_jobs.judge.tally import Tally
 from tunebench_jobs.llm import Endpoint, Reply
+from tunebench_jobs.parameters import Sent
 from tunebench_jobs.prices import Prices
 
 # Asks once; another try is the engine's decision.
@@ -31,6 +33,8 @@ class Judge:
     field: str
     # Absent where the run neither states prices nor has a budget to keep.
     prices: Prices | None = None
+    # The parameters that it is really sent, by its vendor's names.
+    sent: Sent = dataclasses.field(default_factory=dict)
 
     def find_cost(self, reply: Reply) -> float | None:
         """Return what a reply cost; nothing where no price is known."""

@@ -135,10 +135,15 @@ async def open_ledger(
 ) -> AsyncIterator[Ledger]:
     """Open a judge's ledger once no other stage holds it; `description` says whose it is."""
     async with locked_folder(folder):
-        if not (folder / JUDGE_FILE).is_file():
+        # A file of an earlier version says less.
+        if not _is_described(folder / JUDGE_FILE, description):
             save_text(folder / JUDGE_FILE, description)
         with Ledger(open_journal(folder)) as ledger:
             yield ledger
+
+
+def _is_described(path: Path, description: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == description
 
 
 def _load_entries(journal: Journal) -> Iterator[LedgerEntry]:

@@ -61,14 +61,14 @@ async def ask_judge(
     pool = Pool(judge, asking, ledger)
     await pool.ask_all(todo)
     if pool.failure is not None:
-        raise _name_judge(pool.failure, judge)
-    absence = None if pool.absence is None else _name_judge(pool.absence, judge)
+        raise name_judge(pool.failure, judge)
+    absence = None if pool.absence is None else name_judge(pool.absence, judge)
     if absence is not None and asking.on_unavailable is OnUnavailable.FAIL:
         raise absence
     return Asked(len(todo) - len(pool.missing), pool.missing, absence)
 
 
-def _name_judge(error: JobError, judge: Judge) -> JobError:
+def name_judge(error: JobError, judge: Judge) -> JobError:
     """Return the same error, with the judge and the place of its key."""
     place = f"judge `{judge.spec.name}`"
     if error.reason == "AuthenticationFailed":

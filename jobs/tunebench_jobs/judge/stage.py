@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import save_text
 from tunebench_jobs.journal import Journal
 from tunebench_jobs.judge.asking import Asking, Judge
+from tunebench_jobs.judge.batch_stage import is_batched, settle_in_batches
 from tunebench_jobs.judge.comparisons import (
     Comparison,
     Message,
@@ -47,6 +49,7 @@ from tunebench_jobs.judge.reference import REFERENCE_VERSION
 from tunebench_jobs.judge.reference_provider import build_reference_case, register_reference_judge
 from tunebench_jobs.judge.tally import Tally, format_cost
 from tunebench_jobs.llm import Endpoint, ask_once, build_endpoint
+from tunebench_jobs.parameters import adapt_parameters, find_sent
 from tunebench_jobs.prices import find_prices
 from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.prompts import PromptSet
@@ -148,19 +151,24 @@ def build_judges(
     """Resolve every judge's address, key and, where a budget is to be kept, price.
 
     Raises:
-        InputError: A key is absent, or nobody knows a price.
+        InputError: A key is absent, a model does not take its parameters, or nobody knows a price.
     """
-    judges = []
-    for index, spec in enumerate(specs):
-        field = f"spec.judges[{index}]"
-        prices = None
-        if spec.model == REFERENCE_JUDGE:
-            endpoint, version = Endpoint(model=spec.model), REFERENCE_VERSION
-        else:
-            endpoint, version = build_endpoint(spec, field, environment), ""
-            prices = find_prices(spec, field) if budgeted or spec.prices else None
-        judges.append(Judge(spec, endpoint, build_judge_digest(spec, version), field, prices))
-    return tuple(judges)
+    return tuple(
+        _build_judge(spec, f"spec.judges[{index}]", environment, budgeted=budgeted)
+        for index, spec in enumerate(specs)
+    )
+
+
+def _build_judge(
+    spec: JudgeSpec, field: str, environment: Mapping[str, str], *, budgeted: bool
+) -> Judge:
+    if spec.model == REFERENCE_JUDGE:
+        digest = build_judge_digest(spec, REFERENCE_VERSION)
+        return Judge(spec, Endpoint(model=spec.model), digest, field)
+    endpoint = build_endpoint(spec, field, environment)
+    endpoint = adapt_parameters(endpoint, field, lenient=True)
+    prices = find_prices(spec, field) if budgeted or spec.prices else None
+    return Judge(spec, endpoint, build_judge_digest(spec), field, prices, find_sent(endpoint))
 
 
 def load_comparisons(config: JudgeConfig, context: StageContext) -> list[Comparison]:
@@ -223,6 +231,7 @@ def build_judge_summary(report: JudgeReport) -> dict[str, Any]:
         "name": report.judge.spec.name,
         "llm": report.judge.spec.model != REFERENCE_JUDGE,
         "ledger": report.judge.digest,
+        "sent": dict(report.judge.sent),
         "verdicts": health.verdicts,
         "missing": dict(sorted(health.missing.items())),
         "orderConsistencyPct": format_share(health.order_consistency),
@@ -256,10 +265,14 @@ async def _judge_all(
     questions = [_build_question(judge, comparison, message) for comparison, message in pairs]
     shown = judge.spec.model_dump(mode="json", include={"model", "temperature", "max_tokens"})
     place = store / LEDGER_FOLDER / judge.digest
-    described = build_judge_file(shown)
-    async with open_ledger(place, described, asking.open_journal) as ledger:
-        to_ask = [question for index in shuffled if (question := questions[index]) is not None]
-        asked = await ask_judge(judge, to_ask, ledger, asking)
+    described = build_judge_file({**shown, "sent": dict(judge.sent)})
+    opened = partial(open_ledger, place, described, asking.open_journal)
+    to_ask = [question for index in shuffled if (question := questions[index]) is not None]
+    batched = is_batched(judge)
+    asked = await settle_in_batches(judge, to_ask, place, opened, asking) if batched else Asked(0)
+    async with opened() as ledger:
+        if not batched:
+            asked = await ask_judge(judge, to_ask, ledger, asking)
         rows = [
             _build_row(comparison, judge.spec.name, question, ledger, asked)
             for (comparison, _), question in zip(pairs, questions, strict=True)
@@ -302,7 +315,7 @@ def _build_question(judge: Judge, comparison: Comparison, message: Message) -> Q
 
 def _journals(context: StageContext) -> Callable[[Path], Journal]:
     def open_journal(folder: Path) -> Journal:
-        if context.mirror is not None:
+        if context.mirror is not None and (folder / JUDGE_FILE).is_file():
             context.mirror.keep(folder / JUDGE_FILE)
         return context.open_journal(folder, batch=BATCH)
 

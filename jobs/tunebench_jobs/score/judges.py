@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tunebench_api.contract import ScoreConfig, VariantKind
-from tunebench_api.v1alpha1 import REFERENCE_JUDGE, Control
+from tunebench_api.v1alpha1 import REFERENCE_JUDGE, Control, JudgeSpec
 from tunebench_jobs.judge.health import build_judge_health
 from tunebench_jobs.judge.ledger import MissingCause
 from tunebench_jobs.judge.records import VerdictRow
@@ -18,6 +18,7 @@ from tunebench_jobs.score.results import (
     Baseline,
     JudgeResult,
     Ranking,
+    Setting,
     VariantResult,
     Warned,
 )
@@ -31,9 +32,23 @@ _MIN_KAPPA = 0.4
 _MAX_LENGTH_SHIFT = 10.0
 
 
-def build_judge_results(board: Board) -> list[JudgeResult]:
-    """Summarise each judge's verdicts."""
-    return [_build_judge(board, number) for number in range(len(board.judges))]
+def build_judge_results(
+    board: Board, sent: Mapping[str, Mapping[str, Setting]]
+) -> list[JudgeResult]:
+    """Summarise each judge's verdicts; `sent` has the parameters that judges were sent, by name."""
+    return [_build_judge(board, number, sent) for number in range(len(board.judges))]
+
+
+def build_settings(judge: JudgeSpec, sent: Mapping[str, Setting] | None) -> dict[str, Setting]:
+    """Return the parameters that a judge was sent, by its vendor's names; null is for not at all.
+
+    Judge stages of earlier versions did not say; then it is what the run asks for.
+    """
+    if judge.model == REFERENCE_JUDGE:
+        return {}
+    if not sent:
+        return {"temperature": judge.temperature, "maxTokens": judge.max_tokens}
+    return {"temperature": None, **sent}
 
 
 def build_warnings(
@@ -54,7 +69,9 @@ def build_warnings(
     ]
 
 
-def _build_judge(board: Board, number: int) -> JudgeResult:
+def _build_judge(
+    board: Board, number: int, sent: Mapping[str, Mapping[str, Setting]]
+) -> JudgeResult:
     judge = board.config.judges[number]
     groups = [_rows_of(entry.variant, judge.name) for entry in board.entries]
     everything = build_judge_health(groups)
@@ -68,7 +85,6 @@ def _build_judge(board: Board, number: int) -> JudgeResult:
     asked = everything.verdicts + sum(missing.values())
     unreadable = missing.get(MissingCause.UNREADABLE, 0)
     llm = judge.model != REFERENCE_JUDGE
-    settings = {"temperature": judge.temperature, "maxTokens": judge.max_tokens} if llm else {}
     return JudgeResult(
         name=judge.name,
         model=judge.model,
@@ -83,7 +99,7 @@ def _build_judge(board: Board, number: int) -> JudgeResult:
         score_mismatch_pct=_to_pct(behaviour.score_mismatch),
         re_asks=everything.re_asks,
         cost_usd=everything.cost_usd if llm else 0.0,
-        settings=settings,
+        settings=build_settings(judge, sent.get(judge.name)),
         missing_pct=_to_pct(sum(missing.values()) / asked) if asked else None,
         parse_failures_pct=_to_pct(unreadable / asked) if asked else None,
         longer_wins_pct=_to_pct(liking.longer_wins),

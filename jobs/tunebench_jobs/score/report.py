@@ -29,6 +29,7 @@ from tunebench_jobs.score.results import (
     Power,
     Rate,
     Results,
+    Setting,
     VariantResult,
     Warned,
 )
@@ -70,12 +71,13 @@ def build_results(  # noqa: PLR0913 - the parts of a report, each by its name
     shortfalls: Sequence[str] = (),
     contamination: Contamination | None = None,
     funnel: Sequence[FunnelStep] = (),
+    sent: Mapping[str, Mapping[str, Setting]] | None = None,
 ) -> Results:
     """Build everything that is reported; pure."""
     board = build_board(config, tasks, variants, baseline)
     ranking = build_ranking(board)
     rows = build_variant_results(board, build_standings(board, ranking))
-    judges = build_judge_results(board)
+    judges = build_judge_results(board, sent or {})
     agreement = tuple(build_agreements(board))
     panel_agreement = build_panel_agreement(board)
     shown = build_baseline(board, baseline)

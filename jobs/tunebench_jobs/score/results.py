@@ -16,6 +16,8 @@ RESULTS_FILE = "results.json"
 LEADERBOARD_FILE = "leaderboard.md"
 FORMAT = 1
 
+Setting = str | int | float | None
+
 
 class Rate(Wire):
     """A percentage, or a difference in points; without ends, no interval can be given."""
@@ -175,7 +177,8 @@ class JudgeResult(Wire):
     score_mismatch_pct: float | None
     re_asks: int
     cost_usd: float | None
-    settings: Mapping[str, str | int]
+    # What it was sent besides the messages, by its vendor's names; null: not sent.
+    settings: Mapping[str, Setting]
     # The fields below are absent in results of older versions.
     missing_pct: float | None = None
     # Verdicts that could not be read, of all that were asked for.

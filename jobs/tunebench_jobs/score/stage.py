@@ -20,7 +20,7 @@ from tunebench_jobs.report.save import save_report
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.outputs import Scored, save_outputs
 from tunebench_jobs.score.report import build_results, build_summary
-from tunebench_jobs.score.results import FunnelStep
+from tunebench_jobs.score.results import FunnelStep, Setting
 from tunebench_jobs.stage import load_result
 from tunebench_jobs.tracking.scored import track
 
@@ -76,6 +76,7 @@ def build_scored(config: ScoreConfig, context: StageContext, amend: Amend = list
         shortfalls=load_shortfalls(config, context),
         contamination=load_contamination(config, context),
         funnel=load_funnel(config, context),
+        sent=load_sent(config, context),
     )
     return Scored(config, tasks, variants, baseline, results)
 
@@ -169,6 +170,16 @@ def load_prompts(config: ScoreConfig, context: StageContext) -> dict[str, str]:
                 "sha256": str(result.summary["prompts_sha256"]),
             }
     return {}
+
+
+def load_sent(config: ScoreConfig, context: StageContext) -> dict[str, Mapping[str, Setting]]:
+    """Return the parameters that each judge was sent, as the judge stages say."""
+    sent: dict[str, Mapping[str, Setting]] = {}
+    for spec in config.variants:
+        result = load_result(context.path(f"{spec.judge}/{RESULT_FILE}").parent)
+        for judge in result.summary.get("judges", ()) if result else ():
+            sent.setdefault(str(judge["name"]), judge.get("sent") or {})
+    return sent
 
 
 def load_shortfalls(config: ScoreConfig, context: StageContext) -> list[str]:

@@ -19,6 +19,7 @@ from tunebench_api.v1alpha1.dataset import (
 )
 from tunebench_api.v1alpha1.judging import (
     REFERENCE_JUDGE,
+    Batch,
     Cleanup,
     Control,
     GenerationSpec,
@@ -26,6 +27,7 @@ from tunebench_api.v1alpha1.judging import (
     JudgingSpec,
     Keep,
     OnUnavailable,
+    Probe,
     StatisticsSpec,
     StorageSpec,
 )
@@ -78,6 +80,7 @@ __all__ = [
     "TEMPLATE_BASELINE",
     "Answers",
     "BaselineSpec",
+    "Batch",
     "BenchmarkRun",
     "BenchmarkRunSpec",
     "BenchmarkRunStatus",
@@ -117,6 +120,7 @@ __all__ = [
     "Packing",
     "Precision",
     "PricesSpec",
+    "Probe",
     "PromptsSpec",
     "QualitySpec",
     "RepositoryName",

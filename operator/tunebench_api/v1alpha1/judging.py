@@ -24,6 +24,20 @@ from tunebench_api.v1alpha1.wire import (
 REFERENCE_JUDGE = "tunebench/reference"
 
 
+class Batch(StrEnum):
+    """Whether a judge is asked through its vendor's batch API."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class Probe(StrEnum):
+    """Whether each judge is asked something short before work begins."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
 class JudgeSpec(Wire):
     """Who compares a completion with the baseline's."""
 
@@ -56,13 +70,22 @@ class JudgeSpec(Wire):
         description="Most requests in flight at once; it begins with 16, and adapts to what the "
         "server takes. Absent: 128.",
     )
-    temperature: Decimal = Field(default="0", description="Sampling temperature. Absent: 0.")
+    temperature: Decimal = Field(
+        default="0",
+        description="Sampling temperature. 0: that, or none where the model takes no such one, "
+        "which the report says; another that it does not take is refused. Absent: 0.",
+    )
     max_tokens: Annotated[int, Field(ge=16, le=65_536)] = Field(
         default=1024, description="Most tokens of a reply. Absent: 1024."
     )
     prices: Annotated[PricesSpec | None, HowOnly()] = Field(
         default=None,
         description="What `model` costs. Absent: as LiteLLM knows; an own server is free.",
+    )
+    batch: Annotated[Batch, HowOnly()] = Field(
+        default=Batch.DISABLED,
+        description="Enabled: ask through the batch API of OpenAI, or of a server that has the "
+        "same, at its price, with answers within a day. Absent: Disabled.",
     )
 
 
@@ -132,6 +155,11 @@ class JudgingSpec(Wire):
         description="Most that the run may spend on all judges together, however often it is "
         "started. When it is spent, nothing more is bought, and what was not is missing; raise it "
         "and start again to buy the rest. Absent: no limit.",
+    )
+    probe: Annotated[Probe, HowOnly()] = Field(
+        default=Probe.ENABLED,
+        description="Enabled: the preflight asks each judge for one word, so that a wrong key or "
+        "setting is found before a model is trained; it costs a few tokens. Absent: Enabled.",
     )
 
 
