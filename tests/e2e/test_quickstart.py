@@ -35,3 +35,6 @@ def test_quickstart_shows_what_fine_tuning_buys(tmp_path: Path) -> None:
     assert float(rows["null control"]["winRate"]["pct"]) < float(tuned["winRate"]["pct"])
     assert json.loads(second.stdout)["leaderboard"] == list(rows.values())
     assert time.monotonic() - began < 30
+    again = run_tunebench("score", "quickstart", "--store", str(store), "-o", "json")
+    (results,) = store.glob("score/*/results.json")
+    assert again.stdout == results.read_text(), again.stderr

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from make_published import make_annotation, save_array
 from make_pulls import ANSWERS
+from make_tiny_run import run_tunebench
 
 from tunebench_api.contract import (
     JudgeConfig,
@@ -22,7 +24,7 @@ from tunebench_api.contract import (
     StageResult,
     build_config_digest,
 )
-from tunebench_api.v1alpha1 import LeaderboardRow, Tool
+from tunebench_api.v1alpha1 import BenchmarkRunStatus, LeaderboardRow, Tool
 from tunebench_jobs.judge.records import VerdictRow
 from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
 from tunebench_jobs.score.command import main as score_command
@@ -322,10 +324,12 @@ def test_scoring_again_gives_the_same_bytes(
         assert capsys.readouterr().out.encode() == stored["results.json"]
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
-    shard = next(store.glob("verdicts/*/*.jsonl"))
-    entries = [json.loads(line) for line in shard.read_text().splitlines()]
-    entries[0] = {"key": entries[0]["key"], "reply": "?", "missing": "Unreadable", "replies": 3}
-    shard.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    row = next(load_jsonl(store / "judge/good/verdicts.jsonl", VerdictRow))
+    lost = {"key": row.key, "reply": "?", "missing": "Unreadable", "replies": 3}
+    for shard in store.glob("verdicts/*/*.jsonl"):
+        entries = map(json.loads, shard.read_text().splitlines())
+        kept = [lost if entry["key"] == row.key else entry for entry in entries]
+        shard.write_text("".join(f"{json.dumps(entry)}\n" for entry in kept))
     assert score_command(command) == 0
     assert capsys.readouterr().out.encode() == stored["results.json"]
     assert "1 are not" in caplog.text
@@ -351,3 +355,29 @@ def test_a_tracking_server_that_is_away_fails_no_run(
     assert f"1 variants scored; warning: not logged to MLflow at {address}" in result.message
     assert result.summary["tracking"]["mlflow"]["warning"]
     assert (store / "score/one/results.json").is_file()
+
+
+def test_the_commands_score_runs_and_sets(store: Path) -> None:
+    """A run by its name, a set by its own, and neither beside the other."""
+    judge(store, "good", REFERENCE)
+    run(store, make_score_config("good", judges=[REFERENCE]), "score/one")
+    place = ["--store", str(store), "-o", "json"]
+    status = BenchmarkRunStatus(results="score/one").model_dump_json(by_alias=True)
+    (store / "runs/ours").mkdir(parents=True)
+    (store / "runs/ours/status.json").write_text(status)
+    file = save_array(store / "annotations.json", [make_annotation(n, 1.7) for n in range(9)])
+    imported = run_tunebench(
+        *("verdicts", "import", "--format", "alpaca-eval", str(file), "--name", "theirs", *place)
+    )
+    of_run, of_set, of_both, of_none = (
+        run_tunebench("score", *names, *place)
+        for names in (["ours"], ["theirs"], ["ours", "theirs"], ["nobody"])
+    )
+
+    assert (imported.returncode, json.loads(imported.stdout)["added"]) == (0, 9)
+    assert of_run.stdout == (store / "score/one/results.json").read_text()
+    (board,) = json.loads(of_set.stdout)["boards"]
+    assert board["variants"][0]["preference"]["pct"] == 70
+    assert (of_both.returncode, of_none.returncode) == (2, 2)
+    assert "a run must be scored alone" in json.loads(of_both.stdout)["problems"][0]["message"]
+    assert "it has runs ours and imported sets theirs" in of_none.stdout
