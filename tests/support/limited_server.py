@@ -106,13 +106,11 @@ async def decide(place: Place, asked: Asked) -> tuple[str, web.Response]:
     """Answer one chat when its time has come; say how it ended."""
     wait, headers = place.admit(asked)
     if wait:
-        headers |= {
-            "retry-after": str(math.ceil(wait)),
-            "retry-after-ms": str(math.ceil(wait * 1000)),
-        }
-        return "refused", _build_error(429, "Rate limit reached for requests", headers)
+        return "refused", _build_refusal(wait, headers)
     plan = place.plan(asked)
     await asyncio.sleep(plan.seconds)
+    if plan.status == 429:
+        return "refused", _build_refusal(_BUSY_SECONDS, headers)
     if plan.status != 200:
         return "broken", _build_error(plan.status, "something broke", headers)
     if plan.garbage is not None:
