@@ -20,7 +20,6 @@ from tunebench_api.v1alpha1 import (
     EvalSource,
     Keep,
     ModelSpec,
-    Packing,
     TrainSource,
     TuningMethod,
 )
@@ -110,8 +109,6 @@ def _find_in_model(model: ModelSpec, path: str, backend: Backend) -> Iterator[Pr
     yield from _find_scheme(f"{path}.base", model.base, _BASES)
     if tuning.method is TuningMethod.QLORA:
         yield _refuse_value(f"{path}.tuning.method", tuning.method)
-    if tuning.packing is not Packing.NONE:
-        yield _refuse_value(f"{path}.tuning.packing", tuning.packing)
     if tuning.deepspeed is DeepSpeed.AUTO:
         yield _refuse_value(f"{path}.tuning.deepspeed", tuning.deepspeed)
     if model.resources.pool is not None and backend is Backend.LOCAL:

@@ -28,6 +28,8 @@ BATCHES: dict[str, Any] = {
     "precision": "Float32",
 }
 STEPS = 6
+# A row has room for two to four of the examples.
+PACKED = {"packing": "BestFit", "maxLength": 100}
 KINDS = ("None", "ZeRO1", "ZeRO2", "ZeRO3")
 
 
@@ -87,6 +89,7 @@ def fixture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             _build_case(folder, "alone", STEPS, "p-alone", **full),
             _build_case(folder, "alone-LoRA", STEPS, "p-alone-lora", method="LoRA"),
+            _build_case(folder, "alone-packed", STEPS, "p-alone-packed", **full, **PACKED),
         ],
     )
     cases = []
@@ -101,6 +104,9 @@ def fixture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         spread = {"workers": 2, "deepspeed": kind}
         cases.append(
             _build_case(folder, f"{kind}-LoRA", STEPS, f"l-{kind}", method="LoRA", **spread)
+        )
+        cases.append(
+            _build_case(folder, f"{kind}-packed", STEPS, f"b-{kind}", **full, **spread, **PACKED)
         )
     _run_workers(folder, 2, cases)
     return folder
@@ -118,6 +124,17 @@ def test_two_workers_learn_what_one_learns(folder: Path, kind: str) -> None:
     assert set(parameters) == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(parameters[name], value, rtol=0.02, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["alone-packed", "None-packed", "ZeRO2-packed", "ZeRO3-packed"])
+def test_packing_changes_the_speed_only(folder: Path, name: str) -> None:
+    """Examples that share rows are learnt as without, by one worker and by several."""
+    losses, parameters = _load_result(folder, name)
+    expected_losses, expected = _load_result(folder, "alone")
+
+    assert losses == pytest.approx(expected_losses, rel=1e-3)
+    for key, value in expected.items():
+        torch.testing.assert_close(parameters[key], value, rtol=0.02, atol=2e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

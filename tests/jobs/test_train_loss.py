@@ -92,7 +92,7 @@ def test_model_that_cannot_leave_out_logits_gets_the_same_loss(
 
 def test_only_answers_are_learnt(model: Any, examples: list[Example]) -> None:
     """Another prompt of the same length changes the loss through attention, never as a target."""
-    ids, labels = build_rows(examples[:1], PADDING, CPU)
+    ids, labels, _ = build_rows(examples[:1], PADDING, CPU)
     logits = model(input_ids=ids).logits[0, :-1]
     targets = labels[0, 1:]
     learnt = targets != IGNORED_LABEL

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from tiny_models import build_tiny_model, build_tiny_tokenizer
 
-from tunebench_api.v1alpha1 import TuningMethod, TuningSpec
+from tunebench_api.v1alpha1 import Packing, TuningMethod, TuningSpec
 from tunebench_jobs.chat import build_example
 from tunebench_jobs.train.engine import build_engine
 from tunebench_jobs.train.examples import TrainSet
@@ -28,6 +28,7 @@ from tunebench_jobs.train.loop import Hooks, Work, run_loop
 from tunebench_jobs.train.loss import AnswerLoss
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import build_lora_config
+from tunebench_jobs.train.segments import use_segments
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -81,7 +82,10 @@ def _build_model(tuning: TuningSpec) -> Any:
 
 def _run_case(case: dict[str, Any], place: Place) -> None:
     tuning = TuningSpec.from_wire(case["tuning"])
-    engine = build_engine(AnswerLoss(_build_model(tuning), autocast=None), tuning, place.device)
+    model = _build_model(tuning)
+    if tuning.packing is Packing.BEST_FIT:
+        use_segments(model)
+    engine = build_engine(AnswerLoss(model, autocast=None), tuning, place.device)
     work = Work(
         train_set=build_train_set(),
         tuning=tuning,

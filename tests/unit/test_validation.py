@@ -266,9 +266,6 @@ def test_problem(path: str, value: object, expected: str) -> None:
     [
         pytest.param("spec.models.0.tuning.method", "QLoRA", "with the value `QLoRA` ", id="QLoRA"),
         pytest.param(
-            "spec.models.0.tuning.packing", "BestFit", "with the value `BestFit` ", id="packing"
-        ),
-        pytest.param(
             "spec.models.0.tuning.deepspeed", "Auto", "with the value `Auto` ", id="deepspeed"
         ),
         pytest.param("spec.serving.keep", "Winner", "with the value `Winner` ", id="keep"),

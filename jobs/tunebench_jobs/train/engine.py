@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from tunebench_api.v1alpha1 import DeepSpeed, TuningMethod, TuningSpec
-from tunebench_jobs.train.loss import AnswerLoss
+from tunebench_jobs.train.loss import AnswerLoss, Rows
 
 _MAX_GRADIENT_NORM = 1.0
 _STATE_FILE = "training.safetensors"
@@ -25,9 +25,7 @@ _ZERO_STAGES = {DeepSpeed.ZERO1: 1, DeepSpeed.ZERO2: 2, DeepSpeed.ZERO3: 3}
 class Engine(Protocol):
     """One worker's part of the optimizer steps; all workers call all methods alike."""
 
-    def accumulate(
-        self, ids: torch.Tensor, labels: torch.Tensor, *, weight: float, last: bool
-    ) -> float:
+    def accumulate(self, rows: Rows, *, weight: float, last: bool) -> float:
         """Add `weight` times the gradient of a micro-batch's summed loss, and return that loss."""
 
     def step(self, learning_rate: float) -> None:
@@ -72,12 +70,10 @@ class PlainEngine:
         places = [device.index] if device.type == "cuda" else None
         self._module = DistributedDataParallel(loss, device_ids=places) if shared else loss
 
-    def accumulate(
-        self, ids: torch.Tensor, labels: torch.Tensor, *, weight: float, last: bool
-    ) -> float:
+    def accumulate(self, rows: Rows, *, weight: float, last: bool) -> float:
         """Exchange gradients at the last micro-batch only."""
         with nullcontext() if last else self._no_exchange():
-            loss = self._module(ids, labels)
+            loss = self._module(*rows)
             (loss * weight).backward()
         return float(loss.detach())
 
@@ -147,12 +143,10 @@ class ZeroEngine:
             dist_init_required=False,
         )
 
-    def accumulate(
-        self, ids: torch.Tensor, labels: torch.Tensor, *, weight: float, last: bool
-    ) -> float:
+    def accumulate(self, rows: Rows, *, weight: float, last: bool) -> float:
         """Tell DeepSpeed where a step ends: steps may differ in micro-batches."""
         self._engine.set_gradient_accumulation_boundary(is_boundary=last)
-        loss = self._engine(ids, labels)
+        loss = self._engine(*rows)
         self._engine.backward(loss * weight)
         if not last:
             self._engine.step()

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import torch
 
-from tunebench_api.v1alpha1 import TuningSpec
+from tunebench_api.v1alpha1 import Packing, TuningSpec
+from tunebench_jobs.chat import Example
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.train.bucket_points import BucketPoints
 from tunebench_jobs.train.curve import extend_curve
 from tunebench_jobs.train.engine import Engine
 from tunebench_jobs.train.examples import TrainSet
 from tunebench_jobs.train.layout import Position
-from tunebench_jobs.train.loss import build_rows
+from tunebench_jobs.train.loss import Rows, build_packed_row, build_rows
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.resume import find_resume_point, save_resume_point
 from tunebench_jobs.train.schedule import (
@@ -48,7 +49,15 @@ class Work:
     @property
     def sizes(self) -> Sizes:
         """How examples are dealt out."""
-        return Sizes(self.tuning.batch_size, self.tuning.micro_batch_size, self.tuning.workers)
+        tuning = self.tuning
+        packed = tuning.packing is Packing.BEST_FIT
+        return Sizes(
+            tuning.batch_size,
+            tuning.micro_batch_size,
+            tuning.workers,
+            # As many tokens as the longest rows of a micro-batch without packing.
+            row_tokens=tuning.micro_batch_size * tuning.max_length if packed else None,
+        )
 
     @property
     def total_steps(self) -> int:
@@ -123,12 +132,10 @@ def _run_step(engine: Engine, work: Work, place: Place, step: Step, number: int)
     batches = step.workers[place.rank]
     mine = 0.0
     for batch in batches:
-        ids, labels = build_rows(
-            [examples[index] for index in batch.indices], work.padding, place.device
-        )
+        rows = _build_rows([examples[index] for index in batch.indices], work, place)
         # Workers' gradients are averaged, so that each is weighed by the number of workers.
         weight = place.workers / answer_tokens if batch.counts else 0.0
-        loss = engine.accumulate(ids, labels, weight=weight, last=batch is batches[-1])
+        loss = engine.accumulate(rows, weight=weight, last=batch is batches[-1])
         mine += loss if batch.counts else 0.0
     loss = place.sum(mine) / answer_tokens
     if not math.isfinite(loss):
@@ -149,6 +156,12 @@ def _find_rate(work: Work, number: int) -> float:
         warmup=tuning.warmup_steps,
         peak=float(tuning.learning_rate),
     )
+
+
+def _build_rows(examples: list[Example], work: Work, place: Place) -> Rows:
+    if work.tuning.packing is Packing.BEST_FIT:
+        return build_packed_row(examples, place.device)
+    return build_rows(examples, work.padding, place.device)
 
 
 def _advance(position: Position, work: Work, step: Step, loss: float, seconds: float) -> Position:

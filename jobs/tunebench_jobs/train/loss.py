@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from tunebench_jobs.chat import IGNORED_LABEL, Example
+from tunebench_jobs.train.segments import build_positions
+
+
+class Rows(NamedTuple):
+    """Ids and labels of a micro-batch, of shape (rows, tokens).
+
+    `segments` are the tokens of each example where all share one row; absent: a row has one.
+    """
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    segments: tuple[int, ...] | None = None
 
 
 class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
@@ -26,7 +39,12 @@ class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.sparse = "logits_to_keep" in inspect.signature(inner.forward).parameters
 
-    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        segments: Sequence[int] | None = None,
+    ) -> torch.Tensor:
         """Return the sum of the cross-entropies of all labelled tokens.
 
         No attention mask is needed: rows are padded on the right, where causal attention never
@@ -34,26 +52,39 @@ class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
         """
         targets = labels[:, 1:]
         keep = (targets != IGNORED_LABEL).any(dim=0).nonzero().flatten()
+        apart: dict[str, Any] = {}
+        if segments is not None:
+            places = build_positions(segments, input_ids.device)
+            apart = {"position_ids": places, "segments": segments}
         with torch.autocast(input_ids.device.type, self.autocast, enabled=bool(self.autocast)):
             if self.sparse:
                 logits = self.model(
-                    input_ids=input_ids, use_cache=False, logits_to_keep=keep
+                    input_ids=input_ids, use_cache=False, logits_to_keep=keep, **apart
                 ).logits
             else:
-                logits = self.model(input_ids=input_ids, use_cache=False).logits[:, keep]
+                logits = self.model(input_ids=input_ids, use_cache=False, **apart).logits[:, keep]
         targets = targets[:, keep]
         learnt = targets != IGNORED_LABEL
         return nn.functional.cross_entropy(logits[learnt].float(), targets[learnt], reduction="sum")
 
 
-def build_rows(
-    examples: list[Example], padding: int, device: Any
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and labels of a micro-batch, padded on the right to its longest example."""
+def build_rows(examples: Sequence[Example], padding: int, device: Any) -> Rows:
+    """Give each example of a micro-batch a row, padded on the right to the longest."""
     longest = max(len(example.input_ids) for example in examples)
     ids = torch.full((len(examples), longest), padding)
     labels = torch.full((len(examples), longest), IGNORED_LABEL)
     for row, example in enumerate(examples):
         ids[row, : len(example.input_ids)] = torch.tensor(example.input_ids)
         labels[row, : len(example.labels)] = torch.tensor(example.labels)
-    return ids.to(device), labels.to(device)
+    return Rows(ids.to(device), labels.to(device))
+
+
+def build_packed_row(examples: Sequence[Example], device: Any) -> Rows:
+    """Put all examples of a micro-batch into one row, one behind the other."""
+    ids = torch.tensor([[token for each in examples for token in each.input_ids]])
+    # The last token of an example does not predict the first of the next.
+    labels = torch.tensor(
+        [[label for each in examples for label in (IGNORED_LABEL, *each.labels[1:])]]
+    )
+    segments = tuple(len(each.input_ids) for each in examples)
+    return Rows(ids.to(device), labels.to(device), segments)

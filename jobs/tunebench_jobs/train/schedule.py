@@ -11,6 +11,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tunebench_jobs.train.packing import build_packed_rows
+
 # Steps of similar lengths are cut from windows of this many steps: little padding, still shuffled.
 _WINDOW_STEPS = 8
 
@@ -48,6 +50,8 @@ class Sizes:
     batch: int
     micro_batch: int
     workers: int
+    # Most tokens of a micro-batch whose examples share one row; absent: each has a row.
+    row_tokens: int | None = None
 
 
 def count_steps(examples: int, *, batch: int, epochs: int, limit: int | None) -> int:
@@ -86,13 +90,20 @@ def _build_epoch(lengths: Sequence[int], sizes: Sizes, *, seed: int, epoch: int)
         part = sorted(order[start : start + window], key=lambda index: lengths[index])
         cuts += [part[at : at + sizes.batch] for at in range(0, len(part), sizes.batch)]
     generator.shuffle(cuts)
-    return [_deal(cut, sizes) for cut in cuts]
+    return [_deal(cut, lengths, sizes) for cut in cuts]
 
 
-def _deal(indices: Sequence[int], sizes: Sizes) -> Step:
-    """Give neighbours in length to one micro-batch, and equally many micro-batches to all."""
-    size = min(sizes.micro_batch, math.ceil(len(indices) / sizes.workers))
-    batches = [MicroBatch(tuple(indices[at : at + size])) for at in range(0, len(indices), size)]
+def _deal(indices: Sequence[int], lengths: Sequence[int], sizes: Sizes) -> Step:
+    """Cut a step into micro-batches, equally many for all workers."""
+    if sizes.row_tokens is None:
+        # Neighbours in length go together.
+        size = min(sizes.micro_batch, math.ceil(len(indices) / sizes.workers))
+        groups = [list(indices[at : at + size]) for at in range(0, len(indices), size)]
+    else:
+        groups = build_packed_rows(
+            indices, lengths, capacity=sizes.row_tokens, workers=sizes.workers
+        )
+    batches = [MicroBatch(tuple(group)) for group in groups]
     while len(batches) % sizes.workers:
         batches.append(MicroBatch((indices[0],), counts=False))
     return Step(tuple(tuple(batches[rank :: sizes.workers]) for rank in range(sizes.workers)))

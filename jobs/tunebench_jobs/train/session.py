@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tunebench_api.contract import TrainConfig
-from tunebench_api.v1alpha1 import TuningMethod
+from tunebench_api.v1alpha1 import Packing, TuningMethod
 from tunebench_jobs.checkpoints import (
     MANIFEST_FILE,
     CheckpointFacts,
@@ -37,6 +37,7 @@ from tunebench_jobs.train.loop import Hooks, Work, run_loop
 from tunebench_jobs.train.loss import AnswerLoss
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import find_precision, prepare_model
+from tunebench_jobs.train.segments import use_segments
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
     tokenizer = load_tokenizer(folder)
     precision = find_precision(config.tuning.precision, place.device)
     model = prepare_model(folder, config.tuning, precision, config.seed)
+    if config.tuning.packing is Packing.BEST_FIT:
+        use_segments(model)
     window = getattr(model.config, "max_position_embeddings", None) or config.tuning.max_length
     train_set = build_train_set(
         examples,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebench_api.contract import Artefact, Progress, TrainConfig
-from tunebench_api.v1alpha1 import DeepSpeed, Packing, TuningMethod, TuningSpec
+from tunebench_api.v1alpha1 import DeepSpeed, TuningMethod, TuningSpec
 from tunebench_jobs.checkpoints import MANIFEST_FILE, load_manifest, load_unchecked_manifest
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError, RetryableError
@@ -132,9 +132,6 @@ def _build_death(failure: Exception) -> RetryableError:
 def _check_supported(tuning: TuningSpec) -> None:
     if tuning.method is TuningMethod.QLORA:
         msg = "`tuning.method: QLoRA` is not supported yet; use LoRA"
-        raise InputError(msg, reason="NotSupported")
-    if tuning.packing is not Packing.NONE:
-        msg = "`tuning.packing` is not supported yet; use None (examples are sorted by length)"
         raise InputError(msg, reason="NotSupported")
 
 

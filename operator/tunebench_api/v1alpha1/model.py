@@ -120,7 +120,10 @@ class TuningSpec(Wire):
         description="Drop longer examples and count them, or Fail; none is cut. Absent: Drop.",
     )
     packing: Packing = Field(
-        default=Packing.NONE, description="Whether examples share a row. Absent: None."
+        default=Packing.NONE,
+        description="BestFit: the examples of a step share rows of at most microBatchSize times "
+        "maxLength tokens, each attends to itself alone, and the loss is the same as without. "
+        "None: each has a row, padded to the longest of its micro-batch. Absent: None.",
     )
     deepspeed: DeepSpeed = Field(
         default=DeepSpeed.NONE, description="ZeRO stage. Absent: None (plain data parallel)."
