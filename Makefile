@@ -184,6 +184,10 @@ manifests: install  ## Write the CRD and the reference of its fields from the ty
 COMPILE = $(UV) pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet
 COMPILE_PART = $(COMPILE) --constraints requirements/all.txt
 
+.PHONY: training
+training: install  ## Measure training beside transformers' Trainer and TRL (ARGS="--trl PYTHON" for TRL).
+	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/training.py $(ARGS)
+
 .PHONY: scale
 scale: install tools  ## Measure the operator with 1,000 runs (ARGS="--runs 10000" for more).
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/operator_scale.py $(ARGS)

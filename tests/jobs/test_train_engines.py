@@ -17,7 +17,7 @@ from safetensors import safe_open
 pytestmark = pytest.mark.jobs
 
 SCRIPT = Path(__file__).parents[1] / "support" / "train_worker.py"
-DEADLINE_SECONDS = 280
+DEADLINE_SECONDS = 400
 BATCHES: dict[str, Any] = {
     # 14 examples: the last batch of an epoch is smaller and does not divide.
     "batchSize": 5,
