@@ -12,10 +12,8 @@ from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.ledger import LedgerEntry
 from tunebench_jobs.published.games import Format
 from tunebench_jobs.published.imported import ImportedRow, build_share
-from tunebench_jobs.score.outcomes import Outcomes
+from tunebench_jobs.score.outcomes import TIE, Outcomes
 from tunebench_jobs.score.statistics import Design, Floats
-
-_TIE = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class ImportedEntry:
     def decided(self) -> Outcomes:
         """Wins, ties and losses alone, without their grades."""
         points = self.outcomes.points
-        sure = np.where(points == _TIE, _TIE, (points > _TIE).astype(np.float64))
+        sure = np.where(points == TIE, TIE, (points > TIE).astype(np.float64))
         known = np.where(np.isnan(points), np.nan, sure)
         return Outcomes(known, self.outcomes.expected, self.outcomes.readable)
 

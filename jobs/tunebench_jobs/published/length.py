@@ -7,13 +7,13 @@ import numpy as np
 from tunebench_jobs.published.arrange import ImportedBoard, ImportedEntry
 from tunebench_jobs.published.results import ImportedLength
 from tunebench_jobs.score.board import build_rate
+from tunebench_jobs.score.length import is_extrapolated
 from tunebench_jobs.score.logistic import Covariates, fit_all, fit_draws
 from tunebench_jobs.score.results import Rate
-from tunebench_jobs.score.statistics import Bootstrap, Estimate, Floats, find_interval
+from tunebench_jobs.score.statistics import Bootstrap, Floats, build_estimate
 
 # Each is a fit.
 _RESAMPLES = 500
-_MIN_OVERLAP = 0.05
 _DIGITS = 1
 
 
@@ -35,7 +35,7 @@ def build_length(
         model_characters=round(float(entry.model_lengths[known].mean()), _DIGITS),
         baseline_characters=round(float(entry.baseline_lengths[known].mean()), _DIGITS),
         controlled=_control(preference, differences, board, bootstrap) if seen.std() else None,
-        extrapolated=bool(min((seen > 0).mean(), (seen < 0).mean()) < _MIN_OVERLAP),
+        extrapolated=is_extrapolated(seen),
     )
 
 
@@ -55,5 +55,5 @@ def _control(
         lambda drawn: fit_draws(covariates, start, drawn[:, design.clusters])[:, 0],
         resamples=min(_RESAMPLES, bootstrap.resamples),
     )
-    low, high = find_interval(draws[:, 0], design.cluster_count) or (None, None)
-    return build_rate(Estimate(float(start.rates[0, 0, 0]), low, high))
+    point = float(start.rates[0, 0, 0])
+    return build_rate(build_estimate(point, draws[:, 0], design.cluster_count))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.published.arrange import Filed, ImportedBoard, ImportedEntry, arrange_boards
-from tunebench_jobs.published.compare import build_pairs, rank_variants
 from tunebench_jobs.published.figures import build_figures
 from tunebench_jobs.published.length import build_length
 from tunebench_jobs.published.results import (
@@ -23,19 +21,17 @@ from tunebench_jobs.published.results import (
     ImportedVariant,
     ScoredSet,
 )
-from tunebench_jobs.score.board import build_rate, to_pct
-from tunebench_jobs.score.results import Agreement, Bounds, Method, Rate, Warned
-from tunebench_jobs.score.statistics import (
-    CONFIDENCE,
-    Bootstrap,
-    Floats,
-    average_values,
-    build_agreement,
-)
+from tunebench_jobs.score.agreement import code_levels, compare_judges
+from tunebench_jobs.score.board import to_pct
+from tunebench_jobs.score.judges import MAX_MISSING_PCT
+from tunebench_jobs.score.outcomes import TIE
+from tunebench_jobs.score.pairs import Compared, build_pairs, find_ranks, order_variants
+from tunebench_jobs.score.results import Agreement, Bounds, Method, Warned
+from tunebench_jobs.score.series import Rates, Series
+from tunebench_jobs.score.statistics import CONFIDENCE, Bootstrap, Floats, average_values
 
-# Above this, a warning, as in a run.
-_MAX_MISSING_PCT = 2.0
-_TIE = 0.5
+# Of more models, each is compared with the best alone: all pairs would be too much for memory.
+MAX_ALL_PAIRS = 40
 _INTERVALS = (
     "A task counts once every order that its source asked for has a verdict. Intervals are 95% "
     "intervals from {resamples} bootstrap resamples of whole questions, the same for all models."
@@ -84,11 +80,11 @@ def _score_board(
     board: ImportedBoard, filed: Sequence[Filed], resamples: int, seed: int
 ) -> BoardResult:
     bootstrap = Bootstrap(board.design, resamples, seed)
-    pairs = tuple(build_pairs(board, bootstrap))
-    ranks = rank_variants(board, pairs)
-    rates = _estimate(board, bootstrap)
+    pairs = tuple(build_pairs(_compare(board), bootstrap, most=MAX_ALL_PAIRS))
+    names = [entry.name for entry in board.entries]
+    rates = _collect_rates(board).estimate_rates(bootstrap)
     variants = [
-        _build_variant(entry, board, bootstrap, rates[entry.name], ranks[entry.name])
+        _build_variant(entry, board, bootstrap, rates, find_ranks(entry.name, names, pairs))
         for entry in board.entries
     ]
     return BoardResult(
@@ -98,7 +94,7 @@ def _score_board(
         questions=len(set(board.questions)),
         variants=tuple(sorted(variants, key=_order)),
         judges=tuple(_build_judges(board, filed)),
-        agreement=tuple(_build_agreements(board)),
+        agreement=_build_agreement(board),
         pairs=pairs,
     )
 
@@ -107,46 +103,46 @@ def _order(row: ImportedVariant) -> tuple[float, str]:
     return (-row.preference.pct if row.preference else 1.0, row.name)
 
 
-def _estimate(
-    board: ImportedBoard, bootstrap: Bootstrap
-) -> dict[str, dict[tuple[str, ...], Rate | None]]:
-    """Estimate every rate of every model with the same resamples."""
-    names: list[tuple[str, tuple[str, ...]]] = []
-    values: list[Floats] = []
-    for entry in board.entries:
-        for name, row in _list_rows(entry, board):
-            names.append((entry.name, name))
-            values.append(row)
-    rates: dict[str, dict[tuple[str, ...], Rate | None]] = {}
-    estimates = bootstrap.estimate_rates(np.stack(values))
-    for (variant, name), estimate in zip(names, estimates, strict=True):
-        rates.setdefault(variant, {})[name] = build_rate(estimate)
-    return rates
-
-
-def _list_rows(
-    entry: ImportedEntry, board: ImportedBoard
-) -> Iterator[tuple[tuple[str, ...], Floats]]:
+def _compare(board: ImportedBoard) -> Compared:
     everyone = range(len(board.judges))
-    preference = entry.outcomes.tie_adjusted(everyone)
-    wins = entry.outcomes.win_rates(everyone)
-    yield ("preference",), preference
-    yield ("win",), wins
-    yield ("adjusted",), entry.decided.tie_adjusted(everyone)
-    for index, judge in enumerate(board.judges):
-        yield ("preference by", judge), entry.outcomes.tie_adjusted([index])
-        yield ("win by", judge), entry.outcomes.win_rates([index])
-    for group in sorted(set(board.groups)):
-        chosen = np.array([each == group for each in board.groups])
-        yield ("preference in", group), np.where(chosen, preference, np.nan)
-        yield ("win in", group), np.where(chosen, wins, np.nan)
+    rows = (
+        (
+            entry.name,
+            entry.outcomes.tie_adjusted(everyone),
+            entry.decided.strict_rates(everyone),
+        )
+        for entry in board.entries
+    )
+    return order_variants(rows, board.design)
+
+
+def _collect_rates(board: ImportedBoard) -> Series:
+    series = Series()
+    everyone = range(len(board.judges))
+    of_group = {
+        group: np.array([each == group for each in board.groups])
+        for group in sorted(set(board.groups))
+    }
+    for entry in board.entries:
+        name, outcomes = entry.name, entry.outcomes
+        preference, wins = outcomes.tie_adjusted(everyone), outcomes.win_rates(everyone)
+        series.add(preference, name, "preference")
+        series.add(wins, name, "win")
+        series.add(entry.decided.tie_adjusted(everyone), name, "adjusted")
+        for index, judge in enumerate(board.judges):
+            series.add(outcomes.tie_adjusted([index]), name, "preference by", judge)
+            series.add(outcomes.win_rates([index]), name, "win by", judge)
+        for group, chosen in of_group.items():
+            series.add(np.where(chosen, preference, np.nan), name, "preference in", group)
+            series.add(np.where(chosen, wins, np.nan), name, "win in", group)
+    return series
 
 
 def _build_variant(
     entry: ImportedEntry,
     board: ImportedBoard,
     bootstrap: Bootstrap,
-    rates: Mapping[tuple[str, ...], Rate | None],
+    rates: Rates,
     ranks: tuple[int, int],
 ) -> ImportedVariant:
     everyone = range(len(board.judges))
@@ -160,20 +156,20 @@ def _build_variant(
         tasks=int(known.sum()),
         judged=int((~np.isnan(entry.outcomes.win_rates(everyone))).sum()),
         missing=entry.outcomes.missing,
-        preference=rates["preference",],
-        win_rate=rates["win",],
-        tie_adjusted=rates["adjusted",],
+        preference=rates[entry.name, "preference"],
+        win_rate=rates[entry.name, "win"],
+        tie_adjusted=rates[entry.name, "adjusted"],
         bounds=Bounds(lo=low, hi=high),
         by_judge=tuple(
             ImportedJudged(
                 name=judge,
-                preference=rates["preference by", judge],
-                win_rate=rates["win by", judge],
+                preference=rates[entry.name, "preference by", judge],
+                win_rate=rates[entry.name, "win by", judge],
                 figures=build_figures(board.source, entry, index),
             )
             for index, judge in enumerate(board.judges)
         ),
-        by_group=tuple(_build_groups(board, known, rates)),
+        by_group=tuple(_build_groups(entry.name, board, known, rates)),
         length=build_length(entry, board, bootstrap),
         rank_low=ranks[0],
         rank_high=ranks[1],
@@ -181,9 +177,10 @@ def _build_variant(
 
 
 def _build_groups(
+    name: str,
     board: ImportedBoard,
     known: NDArray[np.bool_],
-    rates: Mapping[tuple[str, ...], Rate | None],
+    rates: Rates,
 ) -> Iterator[ImportedGroup]:
     groups = sorted(set(board.groups))
     if len(groups) == 1:
@@ -193,8 +190,8 @@ def _build_groups(
         yield ImportedGroup(
             name=group,
             tasks=int((known & chosen).sum()),
-            preference=rates["preference in", group],
-            win_rate=rates["win in", group],
+            preference=rates[name, "preference in", group],
+            win_rate=rates[name, "win in", group],
         )
 
 
@@ -213,15 +210,13 @@ def _build_judges(board: ImportedBoard, filed: Sequence[Filed]) -> Iterator[Impo
             name=judge,
             verdicts=len(given),
             missing=dict(sorted(causes[judge].items())),
-            ties_pct=_share(given == _TIE),
+            ties_pct=_share(given == TIE),
             order_consistency_pct=_share(_list_consistent(points)) if shown else None,
             first_slot_pct=_share(_list_first_wins(points, board)) if shown else None,
         )
 
 
-def _list_consistent(
-    points: Sequence[Floats],
-) -> NDArray[np.bool_]:
+def _list_consistent(points: Sequence[Floats]) -> NDArray[np.bool_]:
     """Return for each pair of orders with both verdicts whether they are the same."""
     pairs = np.concatenate([np.moveaxis(each, 1, -1).reshape(-1, each.shape[1]) for each in points])
     pairs = pairs[~np.isnan(pairs).any(axis=-1)]
@@ -240,29 +235,17 @@ def _share(outcomes: NDArray[np.bool_]) -> float | None:
     return to_pct(float(outcomes.mean())) if len(outcomes) else None
 
 
-def _build_agreements(board: ImportedBoard) -> Iterator[Agreement]:
-    for left, right in combinations(range(len(board.judges)), 2):
-        sides: tuple[list[str], list[str]] = ([], [])
-        for entry in board.entries:
-            ours, theirs = (entry.decided.points[judge, :, :, 0] for judge in (left, right))
-            both = ~np.isnan(ours) & ~np.isnan(theirs)
-            for side, points in zip(sides, (ours, theirs), strict=True):
-                side += [str(point) for point in points[both]]
-        if sides[0]:
-            raw, kappa = build_agreement(*sides)
-            yield Agreement(
-                judges=(board.judges[left], board.judges[right]),
-                comparisons=len(sides[0]),
-                raw_pct=to_pct(raw),
-                kappa=None if kappa is None else round(kappa, 4),
-            )
+def _build_agreement(board: ImportedBoard) -> tuple[Agreement, ...]:
+    """Compare judges on the first verdict of each; sources seldom have more."""
+    levels = [code_levels(entry.outcomes.points[:, :, :, 0]) for entry in board.entries]
+    return tuple(compare_judges(board.judges, np.stack(levels, axis=1)))
 
 
 def _warn(board: BoardResult) -> Iterator[Warned]:
     for row in board.variants:
         asked = sum(judge.verdicts + sum(judge.missing.values()) for judge in board.judges)
         share = 100 * row.missing / max(asked / len(board.variants), 1)
-        if share > _MAX_MISSING_PCT:
+        if share > MAX_MISSING_PCT:
             message = (
                 f"`{row.name}` lacks {row.missing} verdicts; its win rate lies between "
                 f"{row.bounds.lo:.1f}% and {row.bounds.hi:.1f}%"

@@ -19,10 +19,9 @@ from tunebench_jobs.report.material import Material
 from tunebench_jobs.report.published import load_published
 from tunebench_jobs.report.svg import Scale
 from tunebench_jobs.report.words import link_samples, name_control, name_kind
+from tunebench_jobs.score.original import find_group as find_size_group
 from tunebench_jobs.score.results import Rate, SizeGroup, Validity, VariantResult
 
-# Between the sizes of the two tables of 2024, for results that do not say.
-_LARGE_FROM_BILLIONS = 15.0
 _TONES = {
     VariantKind.FINE_TUNED: "tuned",
     VariantKind.UNTUNED: "untuned",
@@ -111,13 +110,8 @@ class ValidRow:
 
 def find_group(row: VariantResult) -> SizeGroup | None:
     """Return which of the tables of 2024 a variant would be in."""
-    if row.group is not None:
-        return row.group
-    try:
-        size = float(row.size_billions or "")
-    except ValueError:
-        return None
-    return SizeGroup.LARGE if size >= _LARGE_FROM_BILLIONS else SizeGroup.SMALL
+    # Older results do not say.
+    return row.group or find_size_group(row.size_billions)
 
 
 def build_board(material: Material) -> Board:

@@ -8,7 +8,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from tunebench_jobs.score.board import Board
+from tunebench_jobs.score.board import Board, to_pct
+from tunebench_jobs.score.outcomes import TIE
 from tunebench_jobs.score.results import (
     Agreement,
     Coefficient,
@@ -21,7 +22,7 @@ from tunebench_jobs.score.statistics import (
     average_tools,
     average_values,
     build_agreement,
-    find_interval,
+    build_estimate,
     sum_clusters,
 )
 
@@ -36,17 +37,27 @@ _ROUNDING = 1e-12
 
 def build_agreements(board: Board) -> Iterator[Agreement]:
     """Compare each two judges on the comparisons that both decided."""
-    levels = _list_levels(board, range(len(board.judges)))
-    for left, right in combinations(range(len(board.judges)), 2):
+    return compare_judges(board.judges, _list_levels(board, range(len(board.judges))))
+
+
+def compare_judges(judges: Sequence[str], levels: NDArray[np.intp]) -> Iterator[Agreement]:
+    """Compare each two judges; `levels` has a part for each, as of `code_levels`."""
+    for left, right in combinations(range(len(judges)), 2):
         both = (levels[left] >= 0) & (levels[right] >= 0)
         if both.any():
             raw, kappa = build_agreement(levels[left][both], levels[right][both])
             yield Agreement(
-                judges=(board.judges[left], board.judges[right]),
+                judges=(judges[left], judges[right]),
                 comparisons=int(both.sum()),
-                raw_pct=round(100 * raw, _DIGITS),
+                raw_pct=to_pct(raw),
                 kappa=None if kappa is None else round(kappa, _DIGITS),
             )
+
+
+def code_levels(points: Floats) -> NDArray[np.intp]:
+    """Return 0 for lost, 1 for tied, 2 for won, -1 for missing; grades by the side they lie on."""
+    sides = 1 + np.sign(np.nan_to_num(points, nan=TIE) - TIE)
+    return np.where(np.isnan(points), -1, sides).astype(np.intp)
 
 
 def build_panel_agreement(board: Board) -> PanelAgreement | None:
@@ -165,19 +176,14 @@ def _rank(board: Board, judges: Sequence[int]) -> NDArray[np.intp]:
 
 
 def _list_levels(board: Board, judges: Sequence[int]) -> NDArray[np.intp]:
-    """Return 0 for lost, 1 for tied, 2 for won, -1 for missing, of all variants but the controls.
-
-    By judge, variant, task, order and repeat.
-    """
+    """Return levels by judge, variant, task, order and repeat, of all variants but the controls."""
     repeats = max((entry.outcomes.points.shape[-1] for entry in board.contestants), default=1)
     levels = np.full(
         (len(judges), len(board.contestants), len(board.tasks), 2, repeats), -1, dtype=np.intp
     )
     for number, entry in enumerate(board.contestants):
         points = entry.outcomes.points[list(judges)]
-        # Imported verdicts may be graded.
-        coded = np.where(np.isnan(points), -1, 1 + np.sign(np.nan_to_num(points, nan=0.5) - 0.5))
-        levels[:, number, :, :, : points.shape[-1]] = coded
+        levels[:, number, :, :, : points.shape[-1]] = code_levels(points)
     return levels
 
 
@@ -191,6 +197,6 @@ def _build_ordinal_distances(marginals: Floats) -> Floats:
 def _build_coefficient(value: float, draws: Floats, board: Board) -> Coefficient | None:
     if np.isnan(value):
         return None
-    low, high = find_interval(draws, board.design.cluster_count) or (None, None)
-    ends = (None if end is None else round(end, _DIGITS) for end in (low, high))
-    return Coefficient(value=round(value, _DIGITS), **dict(zip(("lo", "hi"), ends, strict=True)))
+    estimate = build_estimate(value, draws, board.design.cluster_count)
+    low, high = (None if end is None else round(end, _DIGITS) for end in estimate[1:])
+    return Coefficient(value=round(value, _DIGITS), lo=low, hi=high)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunebench_jobs.score.board import Board, Entry
-
-_TIE = 0.5
+from tunebench_jobs.score.outcomes import TIE
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def _list_decided(
     readable = np.array([ours.valid and theirs.valid for ours, theirs in pairs])
     points = entry.outcomes.points[judge].reshape(len(tokens), -1)
     longer = np.broadcast_to((tokens > board.tokens)[:, None], points.shape)
-    decided = ~np.isnan(points) & (points != _TIE)
+    decided = ~np.isnan(points) & (points != TIE)
     decided &= (readable & (tokens != board.tokens))[:, None]
     for tool in range(board.design.tool_count):
         chosen = decided & (board.design.tools == tool)[:, None]
-        yield longer[chosen], points[chosen] > _TIE
+        yield longer[chosen], points[chosen] > TIE

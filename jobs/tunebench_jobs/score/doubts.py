@@ -19,7 +19,7 @@ _MAX_MISSING_PCT = 5.0
 _MIN_ALPHA = 0.4
 _FAIR = 50.0
 # What a control may win beyond what is fair, in points.
-_MAX_CONTROL_LEAN = 5.0
+MAX_CONTROL_LEAN = 5.0
 # Where there are too few pull requests for an interval.
 _MAX_UNSURE_LEAN = 25.0
 
@@ -154,13 +154,13 @@ def _build_doubt(
 def _is_above(rate: Rate, fair: float) -> bool:
     """Whether a control wins more than is fair, and not by chance."""
     lean = rate.pct - fair
-    return lean > _MAX_CONTROL_LEAN and (
+    return lean > MAX_CONTROL_LEAN and (
         lean > _MAX_UNSURE_LEAN if rate.lo is None else rate.lo > fair
     )
 
 
 def _is_below(rate: Rate, fair: float) -> bool:
     lean = fair - rate.pct
-    return lean > _MAX_CONTROL_LEAN and (
+    return lean > MAX_CONTROL_LEAN and (
         lean > _MAX_UNSURE_LEAN if rate.hi is None else rate.hi < fair
     )

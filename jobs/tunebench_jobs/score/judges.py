@@ -11,6 +11,8 @@ from tunebench_jobs.judge.ledger import MissingCause
 from tunebench_jobs.judge.records import VerdictRow
 from tunebench_jobs.score.behaviour import build_length_liking
 from tunebench_jobs.score.board import Board, find_panel, to_pct
+from tunebench_jobs.score.doubts import MAX_CONTROL_LEAN
+from tunebench_jobs.score.kinship import is_same_family
 from tunebench_jobs.score.original import find_replication
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.results import (
@@ -24,9 +26,7 @@ from tunebench_jobs.score.results import (
 )
 
 # Above these, a warning. Judgement, not law.
-_MAX_MISSING_PCT = 2.0
-_MAX_NULL_WINS_PCT = 5.0
-_MAX_SELF_LEAN_PCT = 5.0
+MAX_MISSING_PCT = 2.0
 _MAX_CUT_OFF_PCT = 5.0
 _MIN_KAPPA = 0.4
 _MAX_LENGTH_SHIFT = 10.0
@@ -127,7 +127,7 @@ def _warn_of_kinship(config: ScoreConfig) -> Iterator[Warned]:
     )
     for judge in config.judges:
         for family, reason, deed in relatives:
-            if judge.family and family and judge.family.casefold() == family.casefold():
+            if is_same_family(judge.family, family):
                 message = (
                     f"judge `{judge.name}` is of the family `{judge.family}`, which {deed}; it may "
                     "favour its own, so look at the judges of other families"
@@ -142,20 +142,20 @@ def _warn_of_controls(results: Sequence[VariantResult], unreadable_pct: float) -
                 continue
             wins = judged.win_rate.pct
             lean = (judged.tie_adjusted.pct if judged.tie_adjusted else 50.0) - 50.0
-            if result.control is Control.NULL and wins > unreadable_pct + _MAX_NULL_WINS_PCT:
+            if result.control is Control.NULL and wins > unreadable_pct + MAX_CONTROL_LEAN:
                 message = (
                     f"judge `{judged.name}` prefers a constant answer to the baseline in "
                     f"{wins:.1f}% of comparisons, though only {unreadable_pct:.1f}% of the "
                     "baseline's completions cannot be read; do not trust its verdicts"
                 )
                 yield Warned(reason="NullControlWins", message=message)
-            if result.control is Control.SELF and abs(lean) > _MAX_SELF_LEAN_PCT:
+            if result.control is Control.SELF and abs(lean) > MAX_CONTROL_LEAN:
                 message = (
                     f"judge `{judged.name}` gives the baseline {lean + 50:.1f}% of the points "
                     "against itself, where 50% is fair"
                 )
                 yield Warned(reason="SelfControlUneven", message=message)
-            if result.control is Control.PADDED and lean > _MAX_SELF_LEAN_PCT:
+            if result.control is Control.PADDED and lean > MAX_CONTROL_LEAN:
                 message = (
                     f"judge `{judged.name}` gives the baseline's answers {lean + 50:.1f}% of the "
                     "points once they are padded with words that say nothing; look at the "
@@ -167,7 +167,7 @@ def _warn_of_controls(results: Sequence[VariantResult], unreadable_pct: float) -
 def _warn_of_gaps(results: Sequence[VariantResult]) -> Iterator[Warned]:
     for result in results:
         share = result.missing_pct or 0.0
-        if share > _MAX_MISSING_PCT:
+        if share > MAX_MISSING_PCT:
             message = (
                 f"variant `{result.name}` lacks {share:.1f}% of its verdicts; its win rate lies "
                 f"between {result.bounds.lo:.1f}% and {result.bounds.hi:.1f}%"

@@ -9,6 +9,7 @@ import numpy as np
 from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import JudgeSpec
 from tunebench_jobs.score.board import Board, Entry, build_rate
+from tunebench_jobs.score.outcomes import mean_present
 from tunebench_jobs.score.results import Kinship, Relation
 from tunebench_jobs.score.statistics import Floats
 
@@ -28,17 +29,17 @@ def _list_kin(board: Board, judge: int, family: str) -> Iterator[Kinship]:
     others = [
         other
         for other in board.panel
-        if (named := config.judges[other].family) and not _same(named, family)
+        if (named := config.judges[other].family) and not is_same_family(named, family)
     ]
     kindness = _build_kindness(board, judge, others)
-    if _same(config.baseline_spec.family, family):
+    if is_same_family(config.baseline_spec.family, family):
         # Kind to the baseline is unkind to all that is compared with it.
         values = -_mean(kindness, [True] * len(kindness))
         yield _build_kin(board, judge, others, Relation.BASELINE, values)
-    if any(_same(teacher, family) for teacher in config.teacher_families):
+    if any(is_same_family(teacher, family) for teacher in config.teacher_families):
         own = [entry.kind is VariantKind.FINE_TUNED for entry in board.contestants]
         yield _build_kin(board, judge, others, Relation.TEACHER, _contrast(kindness, own))
-    own = [_same(entry.variant.spec.family, family) for entry in board.contestants]
+    own = [is_same_family(entry.variant.spec.family, family) for entry in board.contestants]
     if any(own):
         yield _build_kin(board, judge, others, Relation.MODEL, _contrast(kindness, own))
 
@@ -76,13 +77,9 @@ def _contrast(kindness: Floats, own: Sequence[bool]) -> Floats:
 
 def _mean(rows: Floats, chosen: Sequence[bool]) -> Floats:
     """Return the mean of some rows, over those that have a value."""
-    picked = rows[np.array(chosen, dtype=np.bool_)]
-    present = ~np.isnan(picked)
-    counts = present.sum(axis=0)
-    means: Floats = np.full(rows.shape[1], np.nan)
-    np.divide(np.where(present, picked, 0.0).sum(axis=0), counts, out=means, where=counts > 0)
-    return means
+    return mean_present(rows[np.array(chosen, dtype=np.bool_)], axis=0)
 
 
-def _same(left: str | None, right: str) -> bool:
-    return left is not None and left.casefold() == right.casefold()
+def is_same_family(left: str | None, right: str | None) -> bool:
+    """Whether two families are known and the same."""
+    return bool(left and right) and str(left).casefold() == str(right).casefold()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,44 +16,18 @@ from tunebench_jobs.score.ranking import Standing
 from tunebench_jobs.score.results import (
     Bounds,
     JudgedResult,
-    Rate,
     ToolResult,
     VariantResult,
 )
+from tunebench_jobs.score.series import Rates, Series
 from tunebench_jobs.score.statistics import (
-    Bootstrap,
+    FEW_CLUSTERS,
     Estimate,
-    Floats,
     average_values,
     build_clustered_errors,
     build_normal_interval,
     build_wilson_interval,
 )
-
-# Wilson's interval is for so few pull requests.
-_FEW_PULL_REQUESTS = 30
-
-_Rates = Mapping[tuple[str, ...], Rate | None]
-
-
-@dataclass
-class _Series:
-    """Rows of values that are estimated together, each found again by its name."""
-
-    names: list[tuple[str, ...]] = field(default_factory=list)
-    values: list[Floats] = field(default_factory=list)
-
-    def add(self, values: Floats, *name: str) -> None:
-        self.names.append(name)
-        self.values.append(values)
-
-    def estimate_rates(self, bootstrap: Bootstrap) -> _Rates:
-        estimates = bootstrap.estimate_rates(np.stack(self.values)) if self.values else []
-        return dict(zip(self.names, map(build_rate, estimates), strict=True))
-
-    def estimate_differences(self, bootstrap: Bootstrap) -> _Rates:
-        estimates = bootstrap.estimate_differences(np.stack(self.values)) if self.values else []
-        return dict(zip(self.names, map(build_rate, estimates), strict=True))
 
 
 def build_variant_results(board: Board, standings: Mapping[str, Standing]) -> list[VariantResult]:
@@ -80,8 +53,8 @@ def _rank(result: VariantResult) -> tuple[bool, float, str]:
     return result.kind is VariantKind.CONTROL, -rate, result.name
 
 
-def _collect_rates(board: Board) -> _Series:
-    series = _Series()
+def _collect_rates(board: Board) -> Series:
+    series = Series()
     of_tool = {tool: np.array([task.tool is tool for task in board.tasks]) for tool in board.tools}
     for entry in board.entries:
         name, outcomes = entry.name, entry.outcomes
@@ -99,9 +72,9 @@ def _collect_rates(board: Board) -> _Series:
     return series
 
 
-def _collect_deltas(board: Board) -> _Series:
+def _collect_deltas(board: Board) -> Series:
     """Pair each fine-tuned variant with its un-tuned one, task by task."""
-    series = _Series()
+    series = Series()
     wins = {entry.name: entry.outcomes.win_rates(board.panel) for entry in board.entries}
     for entry in board.entries:
         untuned = entry.variant.spec.untuned
@@ -110,7 +83,7 @@ def _collect_deltas(board: Board) -> _Series:
     return series
 
 
-def _build_result(entry: Entry, board: Board, rates: _Rates, deltas: _Rates) -> VariantResult:
+def _build_result(entry: Entry, board: Board, rates: Rates, deltas: Rates) -> VariantResult:
     spec, outcomes = entry.variant.spec, entry.outcomes
     wins = outcomes.win_rates(board.panel)
     judged = ~np.isnan(wins)
@@ -160,7 +133,7 @@ def _build_checks(entry: Entry, board: Board) -> dict[str, object]:
     low, high = build_normal_interval(estimate, float(error))
     checks: dict[str, object] = {"normal_check": build_rate(Estimate(estimate, low, high))}
     prs = len({task.pr for task in board.tasks})
-    if len(board.panel) == len(board.tools) == 1 and prs < _FEW_PULL_REQUESTS:
+    if len(board.panel) == len(board.tools) == 1 and prs < FEW_CLUSTERS:
         low, high = build_wilson_interval(estimate, int((~np.isnan(wins)).sum()))
         checks["wilson_check"] = build_rate(Estimate(estimate, low, high))
     return checks
@@ -183,7 +156,7 @@ def _build_standing(entry: Entry, standings: Mapping[str, Standing]) -> dict[str
     return {"rank": standing.rank, "group_rank": standing.group_rank}
 
 
-def _build_tool(entry: Entry, tool: Tool, board: Board, rates: _Rates) -> ToolResult:
+def _build_tool(entry: Entry, tool: Tool, board: Board, rates: Rates) -> ToolResult:
     name = entry.name
     places = [place for place, task in enumerate(board.tasks) if task.tool is tool]
     return ToolResult(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tunebench_jobs.score.board import Board, Entry, build_rate
 from tunebench_jobs.score.logistic import Covariates, fit_all, fit_draws
 from tunebench_jobs.score.results import AnswerLength, LengthControlled
-from tunebench_jobs.score.statistics import Estimate, Floats, find_interval
+from tunebench_jobs.score.statistics import Estimate, Floats, build_estimate
 
 # Each is a fit, so that fewer than of the other intervals must do.
 _RESAMPLES = 1000
@@ -84,8 +84,8 @@ def fit_length(board: Board) -> Mapping[str, LengthFit]:
     )
     return {
         entry.name: LengthFit(
-            _build_estimate(float(points[number]), draws[:, number], board),
-            extrapolated=_is_extrapolated(differences[number][present[number]]),
+            build_estimate(float(points[number]), draws[:, number], board.design.cluster_count),
+            extrapolated=is_extrapolated(differences[number][present[number]]),
             resamples=resamples,
         )
         for number, entry in enumerate(entries)
@@ -131,10 +131,6 @@ def _average(rates: Floats, kept: Floats) -> Floats:
     return averages
 
 
-def _is_extrapolated(differences: Floats) -> bool:
+def is_extrapolated(differences: Floats) -> bool:
+    """Whether hardly any answer is longer than the baseline's, or hardly any is shorter."""
     return bool(min((differences > 0).mean(), (differences < 0).mean()) < _MIN_OVERLAP)
-
-
-def _build_estimate(point: float, draws: Floats, board: Board) -> Estimate:
-    low, high = find_interval(draws, board.design.cluster_count) or (None, None)
-    return Estimate(point, low, high)

@@ -22,7 +22,9 @@ from tunebench_jobs.score.results import Validity
 from tunebench_jobs.score.statistics import Design, Floats
 from tunebench_jobs.tokens import count_tokens
 
-_POINTS = {Winner.MODEL: 1.0, Winner.TIE: 0.5, Winner.BASELINE: 0.0}
+# Points of a tie.
+TIE = 0.5
+_POINTS = {Winner.MODEL: 1.0, Winner.TIE: TIE, Winner.BASELINE: 0.0}
 _ORDERS = tuple(Order)
 _ORDER_AXIS = 2
 
@@ -86,13 +88,13 @@ class Outcomes:
         return low, high
 
     def _wins(self) -> Floats:
-        won = (self.points > _POINTS[Winner.TIE]).astype(np.float64)
+        won = (self.points > TIE).astype(np.float64)
         return np.where(np.isnan(self.points), np.nan, won)
 
     def _average(self, points: Floats, judges: Sequence[int], *, as_judged: bool) -> Floats:
         # A task that lacks one order has no value: half a pair would bring back position bias.
-        by_task = _mean_present(points[list(judges)], axis=-1).mean(axis=-1)
-        rates = _mean_present(by_task, axis=0)
+        by_task = mean_present(points[list(judges)], axis=-1).mean(axis=-1)
+        rates = mean_present(by_task, axis=0)
         return rates if as_judged else np.where(self.readable, rates, 0.0)
 
 
@@ -178,7 +180,7 @@ def build_validity(readings: Sequence[Reading], completions: Sequence[Completion
     )
 
 
-def _mean_present(values: Floats, axis: int) -> Floats:
+def mean_present(values: Floats, axis: int) -> Floats:
     """Return the mean of what is there; NaN where nothing is."""
     present = ~np.isnan(values)
     counts = present.sum(axis=axis)

@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 from scipy.special import ndtri
 
-from tunebench_jobs.score.board import Board
-from tunebench_jobs.score.ranking import LEVEL
+from tunebench_jobs.score.board import Board, to_pct
+from tunebench_jobs.score.pairs import LEVEL
 from tunebench_jobs.score.results import Power
 from tunebench_jobs.score.statistics import (
     MIN_CLUSTERS_DIFFERENCE,
@@ -18,7 +18,6 @@ from tunebench_jobs.score.statistics import (
 
 # Found in four cases of five.
 _POWER = 0.8
-_DIGITS = 4
 
 
 def build_power(board: Board) -> Power | None:
@@ -36,9 +35,9 @@ def build_power(board: Board) -> Power | None:
         return None
     return Power(
         basis=basis,
-        standard_error=round(100 * error, _DIGITS),
-        points=round(100 * find_detectable(error, LEVEL), _DIGITS),
-        points_holm=round(100 * find_detectable(error, LEVEL / len(rows)), _DIGITS),
+        standard_error=to_pct(error),
+        points=to_pct(find_detectable(error, LEVEL)),
+        points_holm=to_pct(find_detectable(error, LEVEL / len(rows))),
         comparisons=len(rows),
     )
 

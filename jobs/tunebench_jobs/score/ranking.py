@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
-import numpy as np
-
-from tunebench_jobs.score.board import Board, Entry, build_rate
+from tunebench_jobs.score.board import Board
 from tunebench_jobs.score.original import find_group
-from tunebench_jobs.score.paired import build_mcnemar_p, build_sign_flip_p, correct_holm
+from tunebench_jobs.score.pairs import LEVEL, Compared, build_pairs, find_ranks, order_variants
 from tunebench_jobs.score.results import PairResult, Ranking, RankSet
-from tunebench_jobs.score.statistics import Floats, average_values
 
-# Most probable number of false differences over all pairs.
-LEVEL = 0.05
 # Above these, missing verdicts may have decided the order. Judgement, not law.
 _MAX_MISSING_PCT = 5.0
 _MAX_MISSING_SPREAD = 2.0
@@ -30,21 +24,12 @@ class Standing:
     group_rank: RankSet | None
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """Variants, the best first, with each task's win rate and strict win rate."""
-
-    entries: Sequence[Entry]
-    wins: Floats
-    strict: Floats
-
-
 def build_ranking(board: Board) -> Ranking:
     """Compare each two of the ranked variants."""
     compared = _compare(board)
-    pairs = tuple(_build_pairs(board, compared))
+    pairs = tuple(build_pairs(compared, board.bootstrap))
     return Ranking(
-        variants=tuple(entry.name for entry in compared.entries),
+        variants=tuple(compared.names),
         pairs=pairs,
         separable_pct=_share_significant(pairs),
         level=LEVEL,
@@ -84,52 +69,17 @@ def find_blocker(board: Board) -> str | None:
     return None
 
 
-def _compare(board: Board) -> _Compared:
-    """Arrange the ranked variants that have a rate, the best first."""
-    rows = []
-    for entry in board.ranked:
-        wins = entry.outcomes.win_rates(board.panel)
-        point = float(average_values(wins, board.design))
-        if not np.isnan(point):
-            rows.append((point, entry, wins, entry.outcomes.strict_rates(board.panel)))
-    rows.sort(key=lambda row: (-row[0], row[1].name))
-    empty = np.zeros((0, len(board.tasks)))
-    return _Compared(
-        entries=[row[1] for row in rows],
-        wins=np.stack([row[2] for row in rows]) if rows else empty,
-        strict=np.stack([row[3] for row in rows]) if rows else empty,
+def _compare(board: Board) -> Compared:
+    """Put the ranked variants that have a rate in order."""
+    rows = (
+        (
+            entry.name,
+            entry.outcomes.win_rates(board.panel),
+            entry.outcomes.strict_rates(board.panel),
+        )
+        for entry in board.ranked
     )
-
-
-def _build_pairs(board: Board, compared: _Compared) -> Iterator[PairResult]:
-    """Yield every two variants that have tasks in common."""
-    couples = [
-        couple
-        for couple in combinations(range(len(compared.entries)), 2)
-        if not np.isnan(compared.wins[couple[0]] - compared.wins[couple[1]]).all()
-    ]
-    if not couples:
-        return
-    left, right = (np.array(side) for side in zip(*couples, strict=True))
-    differences = compared.wins[left] - compared.wins[right]
-    bootstrap = board.bootstrap
-    rates = [build_rate(each) for each in bootstrap.estimate_differences(differences)]
-    flipped = build_sign_flip_p(differences, board.design, bootstrap.resamples, bootstrap.seed)
-    corrected = correct_holm(flipped)
-    exact = build_mcnemar_p(compared.strict[left], compared.strict[right])
-    for number, (first, second) in enumerate(couples):
-        rate = rates[number]
-        if rate is not None:
-            yield PairResult(
-                better=compared.entries[first].name,
-                worse=compared.entries[second].name,
-                tasks=int((~np.isnan(differences[number])).sum()),
-                difference=rate,
-                p=round(float(flipped[number]), _DIGITS),
-                p_holm=round(float(corrected[number]), _DIGITS),
-                p_mcnemar=None if np.isnan(exact[number]) else round(float(exact[number]), _DIGITS),
-                significant=bool(corrected[number] < LEVEL),
-            )
+    return order_variants(rows, board.design)
 
 
 def _share_significant(pairs: Sequence[PairResult]) -> float | None:
@@ -139,9 +89,6 @@ def _share_significant(pairs: Sequence[PairResult]) -> float | None:
 
 
 def _build_rank(name: str, among: Sequence[str], pairs: Sequence[PairResult]) -> RankSet:
-    """Return a variant's ranks among others: those that beat it stand before it for sure."""
-    others = set(among)
-    sure = [pair for pair in pairs if pair.significant]
-    beaten_by = sum(pair.worse == name and pair.better in others for pair in sure)
-    beats = sum(pair.better == name and pair.worse in others for pair in sure)
-    return RankSet(point=1 + list(among).index(name), low=1 + beaten_by, high=len(among) - beats)
+    """Return a variant's ranks among others, itself included, the best first."""
+    low, high = find_ranks(name, among, pairs)
+    return RankSet(point=1 + among.index(name), low=low, high=high)

@@ -33,10 +33,8 @@ from tunebench_jobs.score.results import (
     VariantResult,
     Warned,
 )
-from tunebench_jobs.score.statistics import CONFIDENCE, MIN_CLUSTERS_RATE
+from tunebench_jobs.score.statistics import CONFIDENCE, FEW_CLUSTERS, MIN_CLUSTERS_RATE
 
-# Below this, the intervals are wide whatever happens.
-_FEW_PULL_REQUESTS = 30
 _INTERVALS = (
     "Intervals are 95% intervals from {resamples} bootstrap resamples of whole pull requests, so "
     "that the tasks of one pull request stay together; the same resamples serve all variants. The "
@@ -152,7 +150,7 @@ def build_notes(
         )
     if prs < MIN_CLUSTERS_RATE:
         notes.append("One pull request says nothing about others, so there are no intervals.")
-    elif prs < _FEW_PULL_REQUESTS:
+    elif prs < FEW_CLUSTERS:
         notes.append(f"{prs} pull requests are few: do not rank models whose intervals overlap.")
     if any(judge.llm for judge in judges) and not all(judge.llm for judge in judges):
         notes.append(f"The headline leaves out the {NOT_AN_LLM}; its rates stand beside it.")

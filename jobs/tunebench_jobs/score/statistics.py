@@ -30,6 +30,8 @@ CONFIDENCE = 0.95
 # Fewer pull requests than this say nothing about the spread of a rate, or of a difference.
 MIN_CLUSTERS_RATE = 2
 MIN_CLUSTERS_DIFFERENCE = 5
+# With fewer than this, intervals are wide whatever happens, and Wilson's is a better check.
+FEW_CLUSTERS = 30
 # Resamples that are computed at once; what is computed from them is some hundred times as large.
 _CHUNK_CELLS = 100_000
 # Ends of an interval that are closer than this are equal but for rounding.
@@ -37,7 +39,7 @@ _ROUNDING = 1e-9
 
 
 class Estimate(NamedTuple):
-    """A share or a difference of shares; without an end, no interval can be given."""
+    """A share, or another statistic; without an end, no interval can be given."""
 
     point: float
     low: float | None
@@ -121,11 +123,11 @@ def build_interval_levels(clusters: int) -> tuple[float, float]:
     return expanded, 1 - expanded
 
 
-def find_interval(draws: Floats, clusters: int) -> tuple[float, float] | None:
-    """Return the interval of any statistic from its draws; NaN is a draw without a value."""
+def build_estimate(point: float, draws: Floats, clusters: int) -> Estimate:
+    """Return the estimate of any statistic from its draws; NaN is a draw without a value."""
     if clusters < MIN_CLUSTERS_DIFFERENCE or np.isnan(draws).all():
-        return None
-    return _find_ends(draws, clusters)
+        return Estimate(point, None, None)
+    return Estimate(point, *_find_ends(draws, clusters))
 
 
 def build_clustered_errors(values: Floats, design: Design) -> Floats:
