@@ -14,6 +14,8 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from tunebench_api.v1alpha1 import (
@@ -36,6 +38,8 @@ TIMEOUT_SECONDS = 300.0
 # A server that says so has too much to do; one that is broken says nothing of its limits.
 _BUSY_STATUSES = frozenset({429, 529})
 _UNLIMITED = 1_000_000
+# No model reads or writes more at once; a server that says so has counted wrong.
+_MOST_TOKENS = 100_000_000
 _MAX_MESSAGE = 600
 _NUMBER = re.compile(r"\d{1,15}(\.\d{1,9})?")
 _MIN_SECRET = 8
@@ -223,8 +227,13 @@ async def ask_in_place(
     return reply
 
 
-async def ask_once(endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) -> Reply:
-    """Return the model's answer to one request.
+async def ask_once(
+    endpoint: Endpoint,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    patience_seconds: float = TIMEOUT_SECONDS,
+) -> Reply:
+    """Return the model's answer to one request, which must be there whole after so long.
 
     Raises:
         InputError: The server refuses the request: key, model id, or its settings.
@@ -234,11 +243,21 @@ async def ask_once(endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) ->
     from openai import OpenAIError  # noqa: PLC0415 - LiteLLM loaded it; all its errors derive from it
 
     try:
-        return _build_reply(await _complete(litellm, endpoint, messages), litellm)
+        # The client's own limit is that between two bytes, and some servers drip.
+        async with asyncio.timeout(patience_seconds):
+            return _build_reply(await _complete(litellm, endpoint, messages), litellm)
+    except TimeoutError:
+        msg = f"model `{endpoint.model}` gave no whole answer in {patience_seconds:g} s"
+        raise NoAnswerError(msg) from None
     except OpenAIError as error:
         # Not chained: the cause's text and frames hold the key.
         secrets = list_secrets(endpoint, os.environ)
         raise build_llm_failure(error, endpoint.model, secrets) from None
+
+
+def is_token_count(tokens: float) -> bool:
+    """Whether a server can have counted so many tokens; what it says else is worth nothing."""
+    return 0 <= tokens <= _MOST_TOKENS
 
 
 def build_delay(
@@ -339,12 +358,17 @@ def _build_reply(raw: Any, litellm: Any) -> Reply:
     hidden = getattr(raw, "_hidden_params", None) or {}
     # LiteLLM puts the price there, and nothing or 0 where it knows none.
     cost = hidden.get("response_cost")
+    prompt_tokens = getattr(usage, "prompt_tokens", 0) or 0
+    completion_tokens = getattr(usage, "completion_tokens", 0) or 0
+    if not (is_token_count(prompt_tokens) and is_token_count(completion_tokens)):
+        # The price follows from them.
+        prompt_tokens, completion_tokens, cost = 0, 0, None
     return Reply(
         text=choice.message.content or "",
         cost_usd=float(cost) if cost else None,
         finish_reason=choice.finish_reason or "stop",
-        prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
-        completion_tokens=getattr(usage, "completion_tokens", 0) or 0,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
         limits=_find_limits(hidden.get("additional_headers") or {}),
     )
 
@@ -356,11 +380,26 @@ def _find_headers(error: Exception) -> Mapping[str, Any]:
 
 
 def _find_seconds(headers: Mapping[str, Any]) -> float | None:
-    """Return how long a server asks to be left alone; a date, which few send, is not read."""
+    """Return how long a server asks to be left alone."""
     exact = _parse_number(headers.get("retry-after-ms"))
     if exact is not None:
         return exact / 1000
-    return _parse_number(headers.get("retry-after"))
+    asked = headers.get("retry-after")
+    seconds = _parse_number(asked)
+    if seconds is not None or asked is None:
+        return seconds
+    now = _parse_date(headers.get("date")) or datetime.now(UTC)
+    until = _parse_date(asked)
+    return None if until is None else max(0.0, (until - now).total_seconds())
+
+
+def _parse_date(text: Any) -> datetime | None:
+    """Return a moment as HTTP writes it, or nothing."""
+    try:
+        moment = parsedate_to_datetime(str(text))
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _find_limits(headers: Mapping[str, Any]) -> Limits | None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+import httpx
 import pytest
+from openai import OpenAIError
 
 from tunebench_api.contract import PreflightConfig
 from tunebench_api.v1alpha1 import LlmSpec
 from tunebench_jobs.errors import InputError, JobError, RetryableError
-from tunebench_jobs.llm import Endpoint, NoAnswerError, Reply, ask, ask_once
+from tunebench_jobs.llm import Endpoint, NoAnswerError, Reply, ask, ask_once, build_llm_failure
 from tunebench_jobs.preflight import (
     check_keys,
     check_prices,
@@ -41,6 +46,8 @@ class FakeVendor(BaseHTTPRequestHandler):
     statuses: ClassVar[list[int]] = []
     seen: ClassVar[list[dict[str, Any]]] = []
     headers_sent: ClassVar[dict[str, str]] = {}
+    usage: ClassVar[dict[str, int]] = {}
+    drip_seconds: ClassVar[float] = 0.0
 
     def do_POST(self) -> None:
         """Answer one chat."""
@@ -49,7 +56,7 @@ class FakeVendor(BaseHTTPRequestHandler):
         status = self.statuses.pop(0) if self.statuses else 200
         message = {"role": "assistant", "content": "title: x"}
         choices = [{"index": 0, "message": message, "finish_reason": "length"}]
-        usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+        usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9, **self.usage}
         good = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
         bad = {"error": {"message": f"no, {KEY} will not do", "type": "x", "code": None}}
         answer = {**good, "choices": choices, "usage": usage} if status == 200 else bad
@@ -60,7 +67,11 @@ class FakeVendor(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        with suppress(ConnectionError):
+            for place in range(len(text)) if self.drip_seconds else ():
+                self.wfile.write(text[place : place + 1])
+                time.sleep(self.drip_seconds)
+            self.wfile.write(b"" if self.drip_seconds else text)
 
     def log_message(self, *_: object) -> None:
         """Keep standard error quiet."""
@@ -72,6 +83,8 @@ def vendor() -> Iterator[Endpoint]:
     FakeVendor.statuses.clear()
     FakeVendor.seen.clear()
     FakeVendor.headers_sent.clear()
+    FakeVendor.usage.clear()
+    FakeVendor.drip_seconds = 0.0
     with ThreadingHTTPServer(("127.0.0.1", 0), FakeVendor) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -219,6 +232,51 @@ async def test_limits_that_a_server_states_are_heard(vendor: Endpoint) -> None:
 
     assert reply.limits == caught.value.limits == Limits(600, 7, 90_000, 80_000)
     assert (caught.value.busy, caught.value.seconds) == (True, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        pytest.param(
+            {"Retry-After": "Wed, 21 Oct 2099 07:28:07 GMT"}, 7.0, id="date, and the server's own"
+        ),
+        pytest.param({"Retry-After": "Wed, 21 Oct 2099 07:27:00 GMT"}, 0.0, id="date that is over"),
+        pytest.param({"Retry-After": "Wed, 41 Oct 99999 77:28:00 +9999999999"}, None, id="no date"),
+        pytest.param({"Retry-After": "2.5"}, 2.5, id="seconds"),
+        pytest.param({"Retry-After": "-3"}, None, id="below zero"),
+        pytest.param({"Retry-After": "9", "retry-after-ms": "40"}, 0.04, id="exact"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+def test_a_server_says_in_several_ways_when_to_come_back(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    """Seconds, thousandths, or a date, which is compared with the server's own clock."""
+    request = httpx.Request("POST", "http://vendor.example/v1")
+    clock = {"Date": "Wed, 21 Oct 2099 07:28:00 GMT", **headers}
+    error = OpenAIError("slow down")
+    error.response = httpx.Response(429, headers=clock, request=request)  # type: ignore[attr-defined]  # as its subclasses have
+    failure = build_llm_failure(error, "big", [])
+
+    assert isinstance(failure, NoAnswerError)
+    assert failure.seconds == seconds
+
+
+@pytest.mark.parametrize("tokens", [-5, 10**30], ids=["below zero", "more than there are"])
+async def test_a_server_that_cannot_count_says_nothing(vendor: Endpoint, tokens: int) -> None:
+    """Such tokens would pay for a budget, or let a pool wait for years."""
+    FakeVendor.usage["prompt_tokens"] = tokens
+    reply = await ask_once(replace(vendor, model="openai/gpt-4o-2024-08-06"), CHAT)
+
+    assert (reply.prompt_tokens, reply.completion_tokens, reply.cost_usd) == (0, 0, None)
+    assert reply.text == "title: x"
+
+
+async def test_a_server_that_drips_is_left(vendor: Endpoint) -> None:
+    """Each byte comes in time, and the whole never does."""
+    FakeVendor.drip_seconds = 0.05
+    with pytest.raises(NoAnswerError, match=r"no whole answer in 0\.5 s"):
+        await ask_once(vendor, CHAT, patience_seconds=0.5)
 
 
 def make_teacher(**changes: Any) -> LlmSpec:

@@ -345,6 +345,15 @@ async def test_a_budget_is_kept(bench: Bench) -> None:
     assert set(bench.asked.missing.values()) == {MissingCause.BUDGET_SPENT}
 
 
+async def test_a_vendor_that_counts_no_tokens_is_not_free(bench: Bench) -> None:
+    """What is paid for is estimated, so that the budget ends."""
+    bench.vendor.script = lambda *_: say(VERDICT, (0, 0))
+    await bench.ask(bench.questions(2))
+
+    assert bench.budget.spent > 2 * PRICES.reply
+    assert all(entry.cost_usd for entry in (await bench.entries()).values())
+
+
 async def test_two_stages_share_what_is_under_way(bench: Bench) -> None:
     """What another stage has asked is waited for, not asked again."""
     bench.vendor.hold.set()
@@ -383,3 +392,15 @@ def test_lines_of_a_vendor_are_not_trusted() -> None:
 
     assert [each.reply.text for each in said if each.reply] == ["yes"]
     assert all(each.refusal is None and each.missing is None for each in said)
+
+
+@pytest.mark.parametrize("tokens", ["Infinity", "NaN", "-7", "1e300", '"many"', "[]"])
+def test_a_batch_that_cannot_count_says_nothing(tokens: str) -> None:
+    """Its replies count, its tokens do not."""
+    choices, usage = '[{"message": {"content": "yes"}}]', f'{{"prompt_tokens": {tokens}}}'
+    body = f'{{"choices": {choices}, "usage": {usage}}}'
+    line = f'{{"custom_id": "k", "response": {{"status_code": 200, "body": {body}}}}}'
+    [said] = parse_lines(line.encode())
+
+    assert said.reply is not None
+    assert (said.reply.text, said.reply.prompt_tokens) == ("yes", 0)

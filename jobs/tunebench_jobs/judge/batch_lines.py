@@ -10,7 +10,7 @@ from typing import Any
 from tunebench_jobs.judge.batch_api import URL
 from tunebench_jobs.judge.comparisons import Message
 from tunebench_jobs.judge.ledger import MissingCause
-from tunebench_jobs.llm import Reply
+from tunebench_jobs.llm import Reply, is_token_count
 from tunebench_jobs.parameters import Sent
 
 _OK = 200
@@ -94,9 +94,14 @@ def _parse_reply(body: Any) -> Reply:
         text=str(choice["message"].get("content") or ""),
         cost_usd=None,
         finish_reason=str(choice.get("finish_reason") or "stop"),
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
     )
+
+
+def _count(tokens: Any) -> int:
+    """Return how many tokens a server has counted; nothing where it cannot count."""
+    return int(tokens) if isinstance(tokens, int | float) and is_token_count(tokens) else 0
 
 
 def _find_cause(error: Any) -> MissingCause | None:

@@ -324,9 +324,10 @@ class _Asker:
         talk = _resume_talk(question, before)
         if said.reply is None:
             return None if said.missing is None else talk.build_entry(said.missing)
-        cost = self._pay(said.reply)
-        self.tally.add(said.reply, talk.characters, cost)
-        talk.hear(said.reply, cost)
+        reply = said.reply if self.batching.prices is None else talk.complete(said.reply)
+        cost = self._pay(reply)
+        self.tally.add(reply, talk.characters, cost)
+        talk.hear(reply, cost)
         return talk.build_entry(None if talk.problem is None else MissingCause.UNREADABLE)
 
     def _pay(self, reply: Reply) -> float | None:

@@ -22,7 +22,7 @@ from tunebench_jobs.llm import (
     build_delay,
 )
 from tunebench_jobs.throttle import Throttle, tell_time
-from tunebench_jobs.tokens import count_message_tokens, count_tokens
+from tunebench_jobs.tokens import count_message_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Pool:
                 reply = await ask_in_place(
                     self._throttle, ticket, self._asking.ask, endpoint, talk.messages
                 )
-                reply = self._complete_usage(talk, reply)
+                reply = reply if judge.prices is None else talk.complete(reply)
                 cost = judge.find_cost(reply)
             finally:
                 if held:
@@ -149,16 +149,6 @@ class Pool:
         if prices is None or not self._asking.budget.is_limited:
             return 0.0
         return prices.cost(count_message_tokens(talk.messages), self._judge.spec.max_tokens)
-
-    def _complete_usage(self, talk: Talk, reply: Reply) -> Reply:
-        """Count what a server does not say where it has a price, so that it is not free."""
-        if self._judge.prices is None or (reply.prompt_tokens and reply.completion_tokens):
-            return reply
-        return replace(
-            reply,
-            prompt_tokens=reply.prompt_tokens or count_message_tokens(talk.messages),
-            completion_tokens=reply.completion_tokens or count_tokens(reply.text),
-        )
 
     def _note_refusal(self, talk: Talk, error: InputError) -> None:
         """End one question.

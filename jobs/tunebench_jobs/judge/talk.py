@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from tunebench_jobs.judge.comparisons import Message, Question
 from tunebench_jobs.judge.ledger import LedgerEntry, MissingCause
 from tunebench_jobs.judge.verdicts import UnparsableVerdictError, parse_verdict
 from tunebench_jobs.llm import Reply
+from tunebench_jobs.tokens import count_message_tokens, count_tokens
 
 
 @dataclass
@@ -50,6 +51,16 @@ class Talk:
     def characters(self) -> int:
         """Length of what is to be sent next."""
         return sum(len(message["content"]) for message in self.messages)
+
+    def complete(self, reply: Reply) -> Reply:
+        """Count what a server does not say, so that a reply which has a price is not free."""
+        if reply.prompt_tokens and reply.completion_tokens:
+            return reply
+        return replace(
+            reply,
+            prompt_tokens=reply.prompt_tokens or count_message_tokens(self.messages),
+            completion_tokens=reply.completion_tokens or count_tokens(reply.text),
+        )
 
     def hear(self, reply: Reply, cost_usd: float | None) -> None:
         """Note a reply; where it cannot be read, the next message tells the judge what is wrong."""
