@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +20,7 @@ from tunebench_api.v1alpha1 import (
     BaselineSpec,
     JudgeSpec,
     LlmSpec,
+    OnUnavailable,
 )
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError, RetryableError
@@ -51,14 +52,16 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
         InputError: Names every field that must change, and how.
         RetryableError: A server or the model hub does not answer.
     """
-    steps = (
+    # Judges that are away and may be.
+    absent: dict[str, JobError] = {}
+    steps: tuple[tuple[str, Callable[[], object]], ...] = (
         ("checking the store", partial(check_store, context)),
         ("checking the prompt set", partial(check_prompts, config, context)),
         ("checking keys", partial(check_keys, config, os.environ)),
         ("checking providers", partial(check_providers, config)),
         ("checking parameters", partial(check_parameters, config)),
         ("checking prices", partial(check_prices, config)),
-        ("checking servers", partial(check_servers, config)),
+        ("checking servers", lambda: absent.update(check_servers(config))),
         ("asking GitHub", partial(check_sources, config, os.environ)),
         ("checking base models", partial(check_bases, config)),
     )
@@ -70,11 +73,12 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
     raise_together([*failures, *(survey.failures if survey else ())])
     # Last, because it costs a little: nothing else stands in the way.
     context.report(Progress(message="asking each judge for a word"))
-    raise_together(ask_judges(config, os.environ) if survey else ())
+    absent |= ask_judges(leave_out(config, absent), os.environ) if survey else {}
     bases = [each.base for each in config.bases]
     loose = [base.base for base in bases if not is_pinned(base.base, base.revision)]
     facts = [f"{len(config.bases)} base models, {len(config.judges)} judges"]
     facts += [f"no commit pins {', '.join(loose)}"] if loose else []
+    facts += [describe_absence(failure) for failure in absent.values()]
     facts += survey.describe(config.judging) if survey else []
     return Outcome(
         message="; ".join(facts),
@@ -104,12 +108,42 @@ def raise_together(failures: Sequence[JobError]) -> None:
     raise kind("\n".join(str(failure).strip() for failure in failures), reason=reason)
 
 
+def excuse_absent(config: PreflightConfig, failures: Mapping[str, JobError]) -> dict[str, JobError]:
+    """Return which judges are away and may be, as long as one is left; `failures` are by place.
+
+    Raises:
+        JobError: There are other failures.
+    """
+    judges = {_place_of(judge) for judge in config.judges}
+    away = {
+        place: failure
+        for place, failure in failures.items()
+        if place in judges and isinstance(failure, RetryableError)
+    }
+    may_be = config.judging.on_unavailable is OnUnavailable.SKIP and len(away) < len(judges)
+    excused = away if may_be else {}
+    raise_together([failure for place, failure in failures.items() if place not in excused])
+    return excused
+
+
+def leave_out(config: PreflightConfig, absent: Container[str]) -> PreflightConfig:
+    """Return the config without the judges of these places."""
+    present = tuple(judge for judge in config.judges if _place_of(judge) not in absent)
+    return config.model_copy(update={"judges": present})
+
+
+def describe_absence(failure: JobError) -> str:
+    """Say that a judge is away, and what follows."""
+    return (
+        f"warning: {failure} (a judge that stays away is left out, as "
+        "`spec.judging.onUnavailable` says)"
+    )
+
+
 def list_asked(config: PreflightConfig) -> list[Asked]:
     """Return the models that will be asked through LiteLLM."""
     asked = [
-        Asked(f"spec.judges[{judge.name}]", judge)
-        for judge in config.judges
-        if judge.model != REFERENCE_JUDGE
+        Asked(_place_of(judge), judge) for judge in config.judges if judge.model != REFERENCE_JUDGE
     ]
     if config.baseline.model not in {None, TEMPLATE_BASELINE}:
         asked.append(Asked("spec.baseline", config.baseline))
@@ -231,8 +265,10 @@ def check_prices(config: PreflightConfig) -> None:
 
 def check_servers(
     config: PreflightConfig, find_silence: Callable[[str], str | None] | None = None
-) -> None:
+) -> dict[str, JobError]:
     """Check that something answers at every `apiBase`; a vendor is not asked, which may cost.
+
+    Judges that are away and may be are returned.
 
     Raises:
         InputError: An address is none.
@@ -244,17 +280,16 @@ def check_servers(
     addresses = sorted({address for _, address in own})
     with ThreadPoolExecutor() as pool:
         silence = dict(zip(addresses, pool.map(find_silence, addresses), strict=True))
-    raise_together(
-        [
-            RetryableError(
-                f"`{field}.apiBase` must be the address of a server that answers, got {address}: "
-                f"{silence[address]}; start the server, or correct the address",
-                reason="ServerUnreachable",
-            )
-            for field, address in own
-            if silence[address]
-        ]
-    )
+    away = {
+        field: RetryableError(
+            f"`{field}.apiBase` must be the address of a server that answers, got {address}: "
+            f"{silence[address]}; start the server, or correct the address",
+            reason="ServerUnreachable",
+        )
+        for field, address in own
+        if silence[address]
+    }
+    return excuse_absent(config, away)
 
 
 def find_server_silence(address: str) -> str | None:
@@ -303,11 +338,15 @@ def survey_judges(config: PreflightConfig, context: StageContext) -> Survey | No
     return survey(config, context)
 
 
-def ask_judges(config: PreflightConfig, environment: Mapping[str, str]) -> Sequence[JobError]:
-    """Ask each judge that is an LLM for one word, and return who gave none."""
+def ask_judges(config: PreflightConfig, environment: Mapping[str, str]) -> dict[str, JobError]:
+    """Ask each judge that is an LLM for one word; return those that are away and may be.
+
+    Raises:
+        JobError: Others gave none.
+    """
     from tunebench_jobs.judge.preflight import ask_judges as ask  # noqa: PLC0415 - as above
 
-    return ask(config, environment)
+    return excuse_absent(config, ask(config, environment))
 
 
 def check_bases(config: PreflightConfig) -> None:
@@ -333,6 +372,10 @@ def check_bases(config: PreflightConfig) -> None:
             for failure in _catch(partial(check, each.models, each.base))
         ]
     )
+
+
+def _place_of(judge: JudgeSpec) -> str:
+    return f"spec.judges[{judge.name}]"
 
 
 def _check_length(spec: LlmSpec, field: str) -> None:

@@ -18,6 +18,8 @@ from tunebench_jobs.preflight import (
     check_keys,
     check_prompts,
     check_servers,
+    excuse_absent,
+    leave_out,
     list_asked,
     raise_together,
     run_preflight,
@@ -170,6 +172,56 @@ def test_each_silent_server_is_named_and_asked_once() -> None:
         "spec.baseline.apiBase",
     ]
     assert sorted(asked) == ["http://alive/v1", "http://dead/v1"]
+
+
+@pytest.mark.parametrize(
+    ("dead", "excused"),
+    [
+        pytest.param({"http://a/v1"}, ["spec.judges[a]"], id="one judge"),
+        pytest.param({"http://a/v1", "http://b/v1"}, None, id="every judge"),
+        pytest.param({"http://a/v1", "http://big/v1"}, None, id="the baseline, too"),
+        pytest.param(set(), [], id="nobody"),
+    ],
+)
+def test_a_judge_that_is_away_may_be_where_it_would_be_skipped(
+    dead: set[str], excused: list[str] | None
+) -> None:
+    """With `onUnavailable: Skip` a run starts as long as one judge is there."""
+    config = make_config(
+        judges=[
+            {"name": name, "model": f"openai/{name}", "apiBase": f"http://{name}/v1"}
+            for name in "ab"
+        ],
+        baseline={"name": "big", "model": "openai/big", "apiBase": "http://big/v1"},
+        judging={"onUnavailable": "Skip"},
+    )
+
+    def find_silence(address: str) -> str | None:
+        return "connection refused" if address in dead else None
+
+    if excused is None:
+        with pytest.raises(RetryableError, match="apiBase"):
+            check_servers(config, find_silence)
+        return
+    absent = check_servers(config, find_silence)
+
+    assert list(absent) == excused
+    assert [judge.name for judge in leave_out(config, absent).judges] == (
+        ["b"] if excused else ["a", "b"]
+    )
+
+
+def test_a_judge_that_refuses_is_not_away() -> None:
+    """What the user must mend is no absence."""
+    config = make_config(
+        judges=[REFERENCE, {"name": "a", "model": "openai/a"}], judging={"onUnavailable": "Skip"}
+    )
+    place = "spec.judges[a]"
+    away, refused = RetryableError("away", reason="Away"), InputError("no key", reason="Key")
+
+    assert excuse_absent(config, {place: away}) == {place: away}
+    with pytest.raises(InputError, match="no key"):
+        excuse_absent(config, {place: refused})
 
 
 def test_what_the_user_must_mend_decides() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tunebench_api.contract import PreflightConfig
@@ -83,10 +83,10 @@ def check_batch(spec: JudgeSpec, field: str) -> None:
         raise InputError(msg, reason="NotSupported")
 
 
-def ask_judges(config: PreflightConfig, environment: Mapping[str, str]) -> Sequence[JobError]:
+def ask_judges(config: PreflightConfig, environment: Mapping[str, str]) -> Mapping[str, JobError]:
     """Ask every judge for one word, unless the run does not want it; return who gave none."""
     if config.judging.probe is Probe.DISABLED:
-        return ()
+        return {}
     probed = [
         Probed(
             field,
@@ -95,7 +95,7 @@ def ask_judges(config: PreflightConfig, environment: Mapping[str, str]) -> Seque
         )
         for field, spec in list_llm_judges(config)
     ]
-    return asyncio.run(probe_judges(probed)) if probed else ()
+    return asyncio.run(probe_judges(probed)) if probed else {}
 
 
 def list_llm_judges(config: PreflightConfig) -> Iterator[tuple[str, JudgeSpec]]:

@@ -24,10 +24,11 @@ class Probed:
     endpoint: Endpoint
 
 
-async def probe_judges(judges: Sequence[Probed]) -> list[JobError]:
-    """Ask all judges at once, and return what those say that cannot be asked."""
+async def probe_judges(judges: Sequence[Probed]) -> dict[str, JobError]:
+    """Ask all judges at once, and return what those say that cannot be asked, by place."""
     found = await asyncio.gather(*(_probe(judge) for judge in judges))
-    return [failure for failure in found if failure]
+    pairs = zip(judges, found, strict=True)
+    return {judge.field: failure for judge, failure in pairs if failure}
 
 
 async def _probe(judge: Probed) -> JobError | None:
