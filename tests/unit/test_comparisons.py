@@ -67,6 +67,17 @@ def test_each_comparison_is_a_row() -> None:
         assert row["model_characters"] == row["baseline_characters"] > 10
 
 
+def test_what_a_judge_read_and_wrote_is_counted() -> None:
+    """The tokens of a verdict stand in its row, beside its price."""
+    tasks = make_tasks(1)
+    variant = make_variant("m", tasks, [LLM, OTHER], by_place)
+    counted = {"prompt_tokens": 900, "completion_tokens": 40}
+    verdicts = [row.model_copy(update=counted) for row in variant.verdicts]
+    [row, *_] = build_rows(tasks, replace(variant, verdicts=verdicts))
+
+    assert (row["judge_prompt_tokens"], row["judge_completion_tokens"]) == (900, 40)
+
+
 def test_parquet_and_csv_hold_the_same(tmp_path: Path) -> None:
     """Columns have the same names and order; twice gives the same bytes."""
     tasks = make_tasks(2)

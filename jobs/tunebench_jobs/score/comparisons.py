@@ -54,6 +54,8 @@ SCHEMA = pa.schema(
         ("model_finish_reason", _TEXT),
         ("model_cost_usd", _USD),
         ("judge_replies", _COUNT),
+        ("judge_prompt_tokens", _COUNT),
+        ("judge_completion_tokens", _COUNT),
         ("judge_cost_usd", _USD),
         # Name of the verdict in the judge's ledger; absent where no judge was asked.
         ("ledger_key", _TEXT),
@@ -134,6 +136,8 @@ def _describe_verdict(verdict: VerdictRow) -> dict[str, Any]:
         "score_baseline": verdict.score_baseline,
         "why": verdict.why,
         "judge_replies": verdict.replies,
+        "judge_prompt_tokens": verdict.prompt_tokens,
+        "judge_completion_tokens": verdict.completion_tokens,
         "judge_cost_usd": verdict.cost_usd,
         "ledger_key": verdict.key,
     }
