@@ -128,8 +128,9 @@ class Journal:
 
 def _build_shard_name() -> str:
     """Return a name that nobody else takes, and that stands behind all earlier ones."""
-    # `t` stands behind the digits of names without a time, as earlier versions gave them.
-    return f"t{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(10)}"
+    # `t` stands behind the digits of names without a time, as earlier versions gave them, and
+    # thousandths of a second behind the same moment with fewer digits.
+    return f"t{time.time_ns():019d}-{secrets.token_hex(10)}"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -371,6 +371,16 @@ def test_the_first_of_two_verdicts_counts(tmp_path: Path) -> None:
     assert again.reply == replies[1]
 
 
+def test_shards_stand_in_the_order_of_their_beginning(tmp_path: Path) -> None:
+    """However soon after one another processes begin, what the first was told counts."""
+    for number in range(200):
+        journal = Journal(tmp_path)
+        journal.append(str(number).encode())
+        journal.close()
+
+    assert [int(line) for _, _, line in Journal(tmp_path).load()] == list(range(200))
+
+
 def test_what_follows_a_failed_write_is_not_lost_with_it(tmp_path: Path) -> None:
     """After half a line, the next one begins elsewhere."""
     journal = Journal(tmp_path)
