@@ -121,7 +121,7 @@ def excuse_absent(config: PreflightConfig, failures: Mapping[str, JobError]) -> 
         if place in judges and isinstance(failure, RetryableError)
     }
     may_be = config.judging.on_unavailable is OnUnavailable.SKIP and len(away) < len(judges)
-    excused = away if may_be else {}
+    excused: dict[str, JobError] = {**away} if may_be else {}
     raise_together([failure for place, failure in failures.items() if place not in excused])
     return excused
 
