@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunebench_api.v1alpha1 import JudgeSpec, OnUnavailable
 from tunebench_jobs.budget import Budget
 from tunebench_jobs.journal import Journal
-from tunebench_jobs.judge.comparisons import Message
 from tunebench_jobs.judge.ledger import open_local_journal
 from tunebench_jobs.judge.tally import Tally
-from tunebench_jobs.llm import Endpoint, Reply
+from tunebench_jobs.llm import AskOnce, Endpoint, Reply
 from tunebench_jobs.parameters import Sent
 from tunebench_jobs.prices import Prices
-
-# Asks once; another try is the engine's decision.
-Ask = Callable[[Endpoint, Sequence[Message]], Awaitable[Reply]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,8 @@ class Asking:
     `open_journal` opens what a ledger's entries are kept in; `budget` is that of all judges.
     """
 
-    ask: Ask
+    # Once; another try is the decision of the engine.
+    ask: AskOnce
     retries: int
     on_entry: Callable[[], None] = lambda: None
     open_journal: Callable[[Path], Journal] = open_local_journal

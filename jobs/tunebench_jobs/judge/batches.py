@@ -305,7 +305,7 @@ class _Asker:
         """Yield requests, as long as the budget covers what they may cost."""
         prices, budget = self.batching.prices, self.asking.budget
         for question in questions:
-            talk = _resume_talk(question, ledger.get(question.key))
+            talk = Talk.resume(question, ledger.get(question.key))
             if prices is not None and budget.is_limited:
                 tokens = count_message_tokens(talk.messages)
                 most = prices.cost(tokens, self.judge.spec.max_tokens)
@@ -321,7 +321,7 @@ class _Asker:
         if pending.questions.get(said.key) != _count_replies(before):
             return None
         question = self.questions.get(said.key) or Question(said.key, (), {})
-        talk = _resume_talk(question, before)
+        talk = Talk.resume(question, before)
         if said.reply is None:
             return None if said.missing is None else talk.build_entry(said.missing)
         reply = said.reply if self.batching.prices is None else talk.complete(said.reply)
@@ -336,21 +336,6 @@ class _Asker:
         cost = self.batching.prices.cost(reply.prompt_tokens, reply.completion_tokens)
         self.paid += cost
         return cost
-
-
-def _resume_talk(question: Question, entry: LedgerEntry | None) -> Talk:
-    """Return a talk as the ledger left it: a reply that could not be read has its reminder."""
-    if entry is None:
-        return Talk(question)
-    talk = Talk(
-        question,
-        replies=entry.replies - 1,
-        prompt_tokens=entry.prompt_tokens,
-        completion_tokens=entry.completion_tokens,
-        cost_usd=entry.cost_usd,
-    )
-    talk.hear(Reply(entry.reply, None, "stop"), None)
-    return talk
 
 
 def _count_replies(entry: LedgerEntry | None) -> int:

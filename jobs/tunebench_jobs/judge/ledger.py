@@ -27,7 +27,7 @@ from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import save_text
 from tunebench_jobs.folder_lock import locked_folder
 from tunebench_jobs.journal import Journal, Journaled
-from tunebench_jobs.judge.verdicts import UnparsableVerdictError, parse_verdict
+from tunebench_jobs.judge.verdicts import find_problem
 from tunebench_jobs.records import Record, describe_validation_error
 
 logger = logging.getLogger(__name__)
@@ -113,13 +113,7 @@ def _replaces(entry: LedgerEntry, known: LedgerEntry) -> bool:
 
 def _is_verdict(entry: LedgerEntry) -> bool:
     """Whether a verdict can be read, which earlier versions may have seen otherwise."""
-    if entry.preference is not None:
-        return True
-    try:
-        parse_verdict(entry.reply, model_is_first=True)
-    except UnparsableVerdictError:
-        return False
-    return True
+    return entry.preference is not None or find_problem(entry.reply) is None
 
 
 def open_local_journal(folder: Path) -> Journal:

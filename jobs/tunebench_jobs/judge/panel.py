@@ -11,7 +11,7 @@ from tunebench_jobs.judge.asking import Asking, Judge
 from tunebench_jobs.judge.comparisons import Question
 from tunebench_jobs.judge.ledger import Ledger, LedgerEntry, MissingCause
 from tunebench_jobs.judge.pool import Pool
-from tunebench_jobs.judge.talk import find_problem
+from tunebench_jobs.judge.verdicts import find_problem
 
 
 @dataclass(frozen=True)

@@ -37,18 +37,28 @@ class VerdictRow(Record):
     completion_tokens: int = 0
 
 
-def build_verdict_row(
-    comparison: Comparison,
-    judge: str,
-    entry: LedgerEntry | None,
-    unanswered: tuple[str, MissingCause] | None = None,
-) -> VerdictRow:
-    """Build the row of a comparison from its ledger entry; an empty completion has none.
+def build_verdict_row(comparison: Comparison, judge: str, entry: LedgerEntry) -> VerdictRow:
+    """Build the row of a comparison from its ledger entry."""
+    return read_entry(_build_row(comparison, judge), entry)
 
-    `unanswered` is the key of a question that nobody answered, and why.
-    """
+
+def build_missing_row(
+    comparison: Comparison, judge: str, key: str, cause: MissingCause
+) -> VerdictRow:
+    """Build the row of a comparison whose question, named by `key`, nobody answered."""
+    row = _build_row(comparison, judge)
+    return row.model_copy(update={"key": key, "missing": cause})
+
+
+def build_empty_row(comparison: Comparison, judge: str) -> VerdictRow:
+    """Build the row of an empty completion, which is lost without a question."""
+    row = _build_row(comparison, judge)
+    return row.model_copy(update={"winner": Winner.BASELINE, "why": _EMPTY})
+
+
+def _build_row(comparison: Comparison, judge: str) -> VerdictRow:
     task = comparison.task
-    row = VerdictRow(
+    return VerdictRow(
         task=task.id,
         pr=task.pr,
         repository=task.repository,
@@ -57,12 +67,6 @@ def build_verdict_row(
         order=comparison.order,
         repeat=comparison.repeat,
     )
-    if unanswered is not None:
-        key, cause = unanswered
-        return row.model_copy(update={"key": key, "missing": cause})
-    if entry is None:
-        return row.model_copy(update={"winner": Winner.BASELINE, "why": _EMPTY})
-    return read_entry(row, entry)
 
 
 def read_entry(row: VerdictRow, entry: LedgerEntry) -> VerdictRow:

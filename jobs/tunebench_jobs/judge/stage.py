@@ -44,7 +44,13 @@ from tunebench_jobs.judge.ledger import (
 )
 from tunebench_jobs.judge.panel import Asked, ask_judge
 from tunebench_jobs.judge.progress import ProgressLine
-from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow, build_verdict_row
+from tunebench_jobs.judge.records import (
+    VERDICTS_FILE,
+    VerdictRow,
+    build_empty_row,
+    build_missing_row,
+    build_verdict_row,
+)
 from tunebench_jobs.judge.reference import REFERENCE_VERSION
 from tunebench_jobs.judge.reference_provider import build_reference_case, register_reference_judge
 from tunebench_jobs.judge.tally import Tally, format_cost
@@ -285,10 +291,13 @@ def _build_row(
     comparison: Comparison, judge: str, question: Question | None, ledger: Ledger, asked: Asked
 ) -> VerdictRow:
     if question is None:
-        return build_verdict_row(comparison, judge, None)
+        return build_empty_row(comparison, judge)
     cause = asked.missing.get(question.key)
-    unanswered = None if cause is None else (question.key, cause)
-    return build_verdict_row(comparison, judge, ledger.get(question.key), unanswered)
+    if cause is not None:
+        return build_missing_row(comparison, judge, question.key, cause)
+    entry = ledger.get(question.key)
+    assert entry is not None  # noqa: S101 - whoever asks says what is missing
+    return build_verdict_row(comparison, judge, entry)
 
 
 def _has_entry(row: VerdictRow) -> bool:

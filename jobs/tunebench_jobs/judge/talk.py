@@ -8,7 +8,7 @@ from typing import Self
 
 from tunebench_jobs.judge.comparisons import Message, Question
 from tunebench_jobs.judge.ledger import LedgerEntry, MissingCause
-from tunebench_jobs.judge.verdicts import UnparsableVerdictError, parse_verdict
+from tunebench_jobs.judge.verdicts import find_problem
 from tunebench_jobs.llm import Reply
 from tunebench_jobs.tokens import count_message_tokens, count_tokens
 
@@ -89,15 +89,6 @@ class Talk:
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
         )
-
-
-def find_problem(reply: str) -> str | None:
-    """Return why a reply holds no verdict, if it holds none."""
-    try:
-        parse_verdict(reply, model_is_first=True)
-    except UnparsableVerdictError as error:
-        return str(error)
-    return None
 
 
 def _build_reminder(said: str, problem: str, *, cut_off: bool) -> list[Message]:

@@ -14,7 +14,14 @@ from tunebench_jobs.judge.passages import (
     parse_slot,
 )
 
-__all__ = ["VERDICT_KEY", "UnparsableVerdictError", "Verdict", "Winner", "parse_verdict"]
+__all__ = [
+    "VERDICT_KEY",
+    "UnparsableVerdictError",
+    "Verdict",
+    "Winner",
+    "find_problem",
+    "parse_verdict",
+]
 
 _WHY_LIMIT = 2000
 _SCORE = re.compile(r"(\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?")
@@ -61,6 +68,15 @@ def parse_verdict(reply: str, *, model_is_first: bool) -> Verdict:
     model, baseline = scores if model_is_first else scores[::-1]
     why = str(fields.get("why") or "").strip()[:_WHY_LIMIT]
     return Verdict(_name_winner(slot, model_is_first=model_is_first), why, model, baseline)
+
+
+def find_problem(reply: str) -> str | None:
+    """Return why a reply holds no verdict, if it holds none."""
+    try:
+        parse_verdict(reply, model_is_first=True)
+    except UnparsableVerdictError as error:
+        return str(error)
+    return None
 
 
 def _name_winner(slot: int, *, model_is_first: bool) -> Winner:
