@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from local_http import QuietHandler, serving
 from make_published import make_annotation, save_array
 from make_pulls import ANSWERS
 from make_tiny_run import run_tunebench
@@ -49,47 +49,36 @@ COMPARISONS = ("comparisons.parquet", "comparisons.csv")
 VARIANTS = {"good": "FineTuned", "weak": "Untuned", "self": "Control"}
 
 
-class FakeJudge(BaseHTTPRequestHandler):
+class FakeJudge(QuietHandler, BaseHTTPRequestHandler):
     """An OpenAI-compatible server that always prefers the completion shown first."""
 
     calls: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
         """Answer one chat, if the key is right."""
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.read_json()
         self.calls.append(body["messages"][0]["content"])
-        right = self.headers["authorization"] == f"Bearer {KEY}"
+        if self.headers["authorization"] != f"Bearer {KEY}":
+            said = f"wrong key {self.headers['authorization']}"
+            self.send_json({"error": {"message": said}}, 401)
+            return
         text = "```yaml\nwhich_response_was_better: '1'\nwhy: it comes first\n```"
         choice = {"index": 0, "message": {"role": "assistant", "content": text}}
         good = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-        bad = {"error": {"message": f"wrong key {self.headers['authorization']}"}}
-        answer = {**good, "choices": [{**choice, "finish_reason": "stop"}]} if right else bad
-        content = json.dumps(answer).encode()
-        self.send_response(200 if right else 401)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Keep standard error quiet."""
+        self.send_json({**good, "choices": [{**choice, "finish_reason": "stop"}]})
 
 
 @pytest.fixture
 def judge_server() -> Iterator[dict[str, Any]]:
     """Start a server and return the judge that it is."""
     FakeJudge.calls.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), FakeJudge) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(FakeJudge) as address:
         yield {
             "name": "first",
             "model": "openai/first-2024-05-13",
-            "apiBase": f"http://127.0.0.1:{server.server_port}/v1",
+            "apiBase": f"{address}/v1",
             "secretRef": {"name": "keys", "key": "TUNEBENCH_TEST_KEY"},
         }
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

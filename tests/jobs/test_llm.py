@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
 import httpx
 import pytest
+from local_http import QuietHandler, serving
 from openai import OpenAIError
 
 from tunebench_api.contract import PreflightConfig
@@ -40,7 +40,7 @@ KEY = "sk-very-secret-key"
 CHAT = [{"role": "user", "content": "Describe."}]
 
 
-class FakeVendor(BaseHTTPRequestHandler):
+class FakeVendor(QuietHandler, BaseHTTPRequestHandler):
     """An OpenAI-compatible server that answers with the statuses it is given, then with 200."""
 
     statuses: ClassVar[list[int]] = []
@@ -51,7 +51,7 @@ class FakeVendor(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer one chat."""
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.read_json()
         self.seen.append({**body, "authorization": self.headers["authorization"]})
         status = self.statuses.pop(0) if self.statuses else 200
         message = {"role": "assistant", "content": "title: x"}
@@ -62,19 +62,14 @@ class FakeVendor(BaseHTTPRequestHandler):
         answer = {**good, "choices": choices, "usage": usage} if status == 200 else bad
         text = json.dumps(answer).encode()
         self.send_response(status)
-        for name, value in self.headers_sent.items():
+        for name, value in {**self.headers_sent, "Content-Length": str(len(text))}.items():
             self.send_header(name, value)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(text)))
         self.end_headers()
         with suppress(ConnectionError):
             for place in range(len(text)) if self.drip_seconds else ():
                 self.wfile.write(text[place : place + 1])
                 time.sleep(self.drip_seconds)
             self.wfile.write(b"" if self.drip_seconds else text)
-
-    def log_message(self, *_: object) -> None:
-        """Keep standard error quiet."""
 
 
 @pytest.fixture
@@ -85,13 +80,9 @@ def vendor() -> Iterator[Endpoint]:
     FakeVendor.headers_sent.clear()
     FakeVendor.usage.clear()
     FakeVendor.drip_seconds = 0.0
-    with ThreadingHTTPServer(("127.0.0.1", 0), FakeVendor) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        base = f"http://127.0.0.1:{server.server_port}/v1"
+    with serving(FakeVendor) as address:
+        base = f"{address}/v1"
         yield Endpoint("openai/big", base, KEY, temperature=0.0, max_tokens=64, extra={"seed": 3})
-        server.shutdown()
-        thread.join()
 
 
 async def test_reply_has_text_reason_and_tokens(vendor: Endpoint) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from local_http import QuietHandler, serving
 
 KEY = "sk-batch-key-of-tests"
 VERDICT = "which_response_was_better: 1\nwhy: it says more\n"
@@ -137,7 +139,7 @@ class BatchVendor:
         batch["request_counts"] = counts
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler, BaseHTTPRequestHandler):
     """Answers for a vendor."""
 
     vendor: BatchVendor
@@ -149,20 +151,20 @@ class Handler(BaseHTTPRequestHandler):
             return
         with self.vendor.lock:
             if self.path == "/v1/files":
-                self._send(self.vendor.add_file(self._parse_form(content)))
+                self.send_json(self.vendor.add_file(self._parse_form(content)))
             elif self.path == "/v1/batches":
                 batch = self.vendor.begin(json.loads(content)["input_file_id"])
                 if self.vendor.deaf:
                     self.vendor.deaf -= 1
                     self.close_connection = True
                     return
-                self._send(batch)
+                self.send_json(batch)
             elif self.vendor.chat_error:
                 status, code = self.vendor.chat_error
-                self._send(refuse(status, code)["response"]["body"], status)
+                self.send_json(refuse(status, code)["response"]["body"], status)
             else:
                 self.vendor.chats.append(json.loads(content))
-                self._send(say("ready")["response"]["body"] | {"created": 1, "model": "m"})
+                self.send_json(say("ready")["response"]["body"] | {"created": 1, "model": "m"})
 
     def do_GET(self) -> None:
         """Show a batch, all batches, or a file."""
@@ -171,19 +173,20 @@ class Handler(BaseHTTPRequestHandler):
         kind, *rest = self.path.partition("?")[0].removeprefix("/v1/").split("/")
         with self.vendor.lock:
             if kind == "batches" and rest:
-                self._send(self.vendor.look(rest[0]))
+                self.send_json(self.vendor.look(rest[0]))
             elif kind == "batches":
                 newest = [self.vendor.look(name) for name in reversed(self.vendor.batches)]
-                self._send({"object": "list", "data": newest, "has_more": False})
+                self.send_json({"object": "list", "data": newest, "has_more": False})
             else:
                 self.vendor.fetched[rest[0]] += 1
-                self._send_bytes(self.vendor.files[rest[0]], "application/octet-stream")
+                headers = {"Content-Type": "application/octet-stream"}
+                self.send(200, self.vendor.files[rest[0]], headers)
 
     def _may(self) -> bool:
         right = self.headers["authorization"] == f"Bearer {KEY}"
         if not right:
             error = {"message": "no such key", "type": "auth", "code": "invalid_api_key"}
-            self._send({"error": error}, 401)
+            self.send_json({"error": error}, 401)
         return right
 
     def _parse_form(self, content: bytes) -> bytes:
@@ -194,30 +197,9 @@ class Handler(BaseHTTPRequestHandler):
                 return part.get_payload(decode=True)
         raise AssertionError(form.keys())
 
-    def _send(self, document: Mapping[str, Any], status: int = 200) -> None:
-        self._send_bytes(json.dumps(document).encode(), "application/json", status)
-
-    def _send_bytes(self, content: bytes, kind: str, status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Keep standard error quiet."""
-
 
 @contextmanager
 def serving_batches(vendor: BatchVendor) -> Iterator[str]:
     """Serve a vendor while the block runs; yield its `apiBase`."""
-    with ThreadingHTTPServer(
-        ("127.0.0.1", 0), type("Bound", (Handler,), {"vendor": vendor})
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(type("Bound", (Handler,), {"vendor": vendor})) as address:
+        yield f"{address}/v1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,10 +76,10 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
             self._send_file(path.removeprefix(files).partition("/")[2])
         elif path.startswith(f"{api}/tree/"):
             folder = path.removeprefix(f"{api}/tree/").partition("/")[2]
-            self._send_json(hub.list_folder(folder, deep="recursive=true" in self.path))
+            self.send_json(hub.list_folder(folder, deep="recursive=true" in self.path))
         elif path == api or path.startswith(f"{api}/revision/"):
             siblings = [{"rfilename": name} for name in hub.files]
-            self._send_json({"id": hub.dataset, "sha": COMMIT, "siblings": siblings})
+            self.send_json({"id": hub.dataset, "sha": COMMIT, "siblings": siblings})
         else:
             self.send(404, b"", {"X-Error-Code": "RepoNotFound"})
 
@@ -98,6 +97,3 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
             self.send(206, part, headers)
         else:
             self.send(200, content, headers)
-
-    def _send_json(self, value: Any) -> None:
-        self.send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

@@ -109,41 +109,41 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
         hub = self.served
         api = f"/api/datasets/{hub.dataset}"
         if self.path.partition("?")[0] not in {api, f"{api}/revision/main"} or hub.private is None:
-            self._send(404, {}, {"X-Error-Code": "RepoNotFound"})
+            self.send_json({}, 404, {"X-Error-Code": "RepoNotFound"})
         else:
-            self._send(200, hub.describe())
+            self.send_json(hub.describe())
 
     def do_PUT(self) -> None:
         hub, content = self.served, self._read()
         hub.puts += 1
         if hub.failures:
             hub.failures -= 1
-            self._send(403, {})
+            self.send_json({}, 403)
             return
         hub.stored[self.path.rpartition("/")[2]] = content
-        self._send(200, {})
+        self.send_json({})
 
     def do_POST(self) -> None:
         hub, body, path = self.served, self._read(), self.path.partition("?")[0]
         address = f"http://{self.headers['Host']}"
         api = f"/api/datasets/{hub.dataset}"
         if self.headers.get("Authorization") != f"Bearer {hub.token}":
-            self._send(401, {}, {"X-Error-Message": "Invalid username or password."})
+            self.send_json({}, 401, {"X-Error-Message": "Invalid username or password."})
         elif path == "/api/repos/create":
             asked = json.loads(body)
             assert f"{asked['organization']}/{asked['name']}" == hub.dataset
             hub.private = asked.get("private", asked.get("visibility") == "private")
-            self._send(200, {"url": f"{address}/datasets/{hub.dataset}"})
+            self.send_json({"url": f"{address}/datasets/{hub.dataset}"})
         elif path == "/api/validate-yaml":
-            self._send(200, {"errors": [], "warnings": []})
+            self.send_json({"errors": [], "warnings": []})
         elif path == f"{api}/preupload/main":
-            self._send(200, hub.choose_modes(json.loads(body)))
+            self.send_json(hub.choose_modes(json.loads(body)))
         elif path == f"/datasets/{hub.dataset}.git/info/lfs/objects/batch":
-            self._send(200, hub.offer_uploads(json.loads(body), address))
+            self.send_json(hub.offer_uploads(json.loads(body), address))
         elif path == f"{api}/commit/main":
-            self._send(200, hub.commit(body, address))
+            self.send_json(hub.commit(body, address))
         else:
-            self._send(404, {}, {"X-Error-Code": "RepoNotFound"})
+            self.send_json({}, 404, {"X-Error-Code": "RepoNotFound"})
 
     def _read(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -155,7 +155,3 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
             yield self.rfile.read(size)
             self.rfile.readline()
         self.rfile.readline()
-
-    def _send(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
-        kind = {"Content-Type": "application/json"}
-        self.send(status, json.dumps(value).encode(), {**kind, **(headers or {})})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -10,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from local_http import QuietHandler, serving
 from scripted_judge import build_answer
 
 from tunebench_api.contract import JudgeConfig, Runtime, StageDocument
@@ -70,58 +70,34 @@ class Shop:
         return receipt, f"which_response_was_better: {chance % 3}\nwhy: chance\n"
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a connection whose other end was killed."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
-
-
 @contextmanager
 def serving_shop(**settings: Any) -> Iterator[tuple[dict[str, Any], Shop]]:
     """Serve a judge while the block runs; yield it as a run names it, and its receipts."""
     shop = Shop(**settings)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             """Answer one chat."""
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = self.read_json()
             receipt, text = shop.sell(body["messages"])
             name = sha256(receipt.question.encode()).hexdigest()
-            content = json.dumps(build_answer(name, body["model"], text)).encode()
             try:
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                self.send_json(build_answer(name, body["model"], text))
             except OSError:
                 # Whoever asked was killed.
                 self.close_connection = True
             receipt.ended = time.monotonic()
 
-        def log_message(self, *_: object) -> None:
-            """Keep standard error quiet."""
-
-    server = _Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    judge = {
-        "name": "shop",
-        "model": "openai/shop-2024-05-13",
-        "apiBase": f"http://127.0.0.1:{server.server_port}/v1",
-        "concurrency": 8,
-    }
-    try:
+    with serving(Handler) as address:
+        judge = {
+            "name": "shop",
+            "model": "openai/shop-2024-05-13",
+            "apiBase": f"{address}/v1",
+            "concurrency": 8,
+        }
         yield judge, shop
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def make_tasks(count: int) -> list[Task]:

@@ -6,10 +6,12 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from local_http import QuietHandler, serving
 
 from tunebench_jobs.judge.probe import PROBE
 
@@ -70,7 +72,7 @@ def build_answer(
 
 @contextmanager
 def serving_judge(
-    address: str,
+    host: str,
     key: str,
     delay_seconds: float = 0.0,
     say: Callable[[str, str], str] = say_winner,
@@ -81,46 +83,26 @@ def serving_judge(
     """
     judge = ScriptedJudge(key, delay_seconds)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             """Answer one chat."""
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = self.read_json()
             if self.headers["authorization"] != f"Bearer {judge.key}":
                 judge.count_refusal()
-                self._send(401, {"error": {"message": "no such key", "type": "auth", "code": None}})
+                error = {"message": "no such key", "type": "auth", "code": None}
+                self.send_json({"error": error}, 401)
                 return
             question = sha256(json.dumps(body["messages"]).encode()).hexdigest()
             text = body["messages"][-1]["content"]
             if (wait := judge.find_wait()) is not None:
                 busy = {"message": "slow down", "type": "rate_limit", "code": None}
-                self._send(429, {"error": busy}, {"retry-after": wait})
+                self.send_json({"error": busy}, 429, {"Retry-After": wait})
                 return
             time.sleep(judge.delay_seconds)
-            self._send(200, build_answer(question, body["model"], say(question, text)))
+            self.send_json(build_answer(question, body["model"], say(question, text)))
             # The preflight's is no question about a pull request.
             if text != PROBE:
                 judge.count(question)
 
-        def _send(
-            self, status: int, document: object, headers: Mapping[str, str] | None = None
-        ) -> None:
-            text = json.dumps(document).encode()
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: object) -> None:
-            """Keep standard error quiet."""
-
-    with ThreadingHTTPServer((address, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://{address}:{server.server_port}/v1", judge
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler, host) as address:
+        yield f"{address}/v1", judge
