@@ -30,7 +30,7 @@ from tunebench_jobs.judge.records import VerdictRow
 from tunebench_jobs.judge.verdicts import Winner
 from tunebench_jobs.records import Completion, Task
 from tunebench_jobs.report.material import Material, PullFacts, Training
-from tunebench_jobs.report.published import load_published
+from tunebench_jobs.report.published_2024 import load_published
 from tunebench_jobs.report.render import render_report
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.report import build_results

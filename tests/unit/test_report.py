@@ -25,7 +25,7 @@ from tunebench_jobs.report.curve_chart import draw_curve
 from tunebench_jobs.report.embed import build_script
 from tunebench_jobs.report.material import Material, Training
 from tunebench_jobs.report.panel import list_other_warnings
-from tunebench_jobs.report.published import (
+from tunebench_jobs.report.published_2024 import (
     Focus,
     Form,
     build_lineage,

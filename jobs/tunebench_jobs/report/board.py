@@ -16,10 +16,9 @@ from tunebench_jobs.report.charts import (
     draw_shares,
 )
 from tunebench_jobs.report.material import Material
-from tunebench_jobs.report.published import load_published
+from tunebench_jobs.report.published_2024 import load_published
 from tunebench_jobs.report.svg import Scale
 from tunebench_jobs.report.words import link_samples, name_control, name_kind
-from tunebench_jobs.score.original import find_group as find_size_group
 from tunebench_jobs.score.results import Rate, SizeGroup, Validity, VariantResult
 
 _TONES = {
@@ -106,12 +105,6 @@ class ValidRow:
     validity: Validity
     drawing: Markup
     by_tool: Sequence[float]
-
-
-def find_group(row: VariantResult) -> SizeGroup | None:
-    """Return which of the tables of 2024 a variant would be in."""
-    # Older results do not say.
-    return row.group or find_size_group(row.size_billions)
 
 
 def build_board(material: Material) -> Board:
@@ -233,7 +226,7 @@ def _group_variants(
     variants: Sequence[VariantResult],
 ) -> Iterator[tuple[str, list[VariantResult]]]:
     tuned = [row for row in variants if row.kind is VariantKind.FINE_TUNED]
-    sized = [(group, [row for row in tuned if find_group(row) is group]) for group in _GROUPS]
+    sized = [(group, [row for row in tuned if row.group is group]) for group in _GROUPS]
     there = [(group, rows) for group, rows in sized if rows]
     for group, rows in there:
         yield (_GROUPS[group] if len(there) > 1 else "Fine-tuned models"), rows

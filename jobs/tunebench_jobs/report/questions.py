@@ -10,10 +10,9 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from tunebench_api.contract import VariantKind
-from tunebench_jobs.report.board import find_group
 from tunebench_jobs.report.charts import build_rate_scale, draw_axis, draw_strip
 from tunebench_jobs.report.material import Material
-from tunebench_jobs.report.published import (
+from tunebench_jobs.report.published_2024 import (
     Focus,
     Form,
     build_lineage,
@@ -111,7 +110,7 @@ def _ask_tuning(material: Material) -> Question | None:
 
 def _ask_which(material: Material) -> Question | None:
     rows = [row for row in _list_tuned(material) if row.win_rate]
-    groups = [(group, [row for row in rows if find_group(row) is group]) for group in _GROUP_WORDS]
+    groups = [(group, [row for row in rows if row.group is group]) for group in _GROUP_WORDS]
     there = [(group, members) for group, members in groups if members]
     if not there:
         return None

@@ -31,7 +31,7 @@ from tunebench_jobs.report.panel import (
     format_coefficient,
     list_other_warnings,
 )
-from tunebench_jobs.report.published import load_published
+from tunebench_jobs.report.published_2024 import load_published
 from tunebench_jobs.report.questions import build_questions
 from tunebench_jobs.report.samples import build_blocks, build_index
 from tunebench_jobs.report.sources import build_sources

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from tunebench_api.reliability import Doubt, DoubtReason, Reliability
 from tunebench_api.v1alpha1 import Control
-from tunebench_jobs.score.behaviour import build_length_liking
 from tunebench_jobs.score.board import Board
+from tunebench_jobs.score.length_liking import build_length_liking
 from tunebench_jobs.score.results import JudgeResult, PanelAgreement, Rate, VariantResult
 
 # Judgement, not law. Fewer verdicts than this say nothing about a judge's habits.

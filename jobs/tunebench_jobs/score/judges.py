@@ -9,11 +9,11 @@ from tunebench_api.v1alpha1 import REFERENCE_JUDGE, Control, JudgeSpec
 from tunebench_jobs.judge.health import build_judge_health
 from tunebench_jobs.judge.ledger import MissingCause
 from tunebench_jobs.judge.records import VerdictRow
-from tunebench_jobs.score.behaviour import build_length_liking
+from tunebench_jobs.score.benchmark_2024 import find_replication
 from tunebench_jobs.score.board import Board, find_panel, to_pct
 from tunebench_jobs.score.doubts import MAX_CONTROL_LEAN
 from tunebench_jobs.score.kinship import is_same_family
-from tunebench_jobs.score.original import find_replication
+from tunebench_jobs.score.length_liking import build_length_liking
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.results import (
     Agreement,

@@ -8,9 +8,9 @@ import numpy as np
 
 from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import Tool
+from tunebench_jobs.score.benchmark_2024 import find_group
 from tunebench_jobs.score.board import Board, Entry, build_rate, to_pct
 from tunebench_jobs.score.length import LengthFit, build_answer_length, fit_length
-from tunebench_jobs.score.original import find_group
 from tunebench_jobs.score.outcomes import build_validity
 from tunebench_jobs.score.ranking import Standing
 from tunebench_jobs.score.results import (

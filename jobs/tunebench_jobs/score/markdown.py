@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import Control
+from tunebench_jobs.score.benchmark_2024 import LARGE_FROM_BILLIONS
 from tunebench_jobs.score.cells import (
     NOT_AN_LLM,
     NOTHING,
@@ -27,7 +28,6 @@ from tunebench_jobs.score.markdown_judges import (
     render_kinship,
     render_reliability,
 )
-from tunebench_jobs.score.original import LARGE_FROM_BILLIONS
 from tunebench_jobs.score.results import (
     FunnelStep,
     Ranking,

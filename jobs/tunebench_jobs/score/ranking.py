@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tunebench_jobs.score.benchmark_2024 import find_group
 from tunebench_jobs.score.board import Board
-from tunebench_jobs.score.original import find_group
 from tunebench_jobs.score.pairs import LEVEL, Compared, build_pairs, find_ranks, order_variants
 from tunebench_jobs.score.results import PairResult, Ranking, RankSet
 

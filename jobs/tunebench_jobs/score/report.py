@@ -10,13 +10,13 @@ from tunebench_api.reliability import SUMMARY_KEY as RELIABILITY_KEY
 from tunebench_api.v1alpha1 import Interval, JudgeStatus, LeaderboardRow, ToolRate
 from tunebench_jobs.records import Completion, Task
 from tunebench_jobs.score.agreement import build_agreements, build_panel_agreement
+from tunebench_jobs.score.benchmark_2024 import find_panel_replication
 from tunebench_jobs.score.board import Board, build_board
 from tunebench_jobs.score.cells import NOT_AN_LLM, NOTHING, format_compact_rate, format_rank
 from tunebench_jobs.score.doubts import build_reliability
 from tunebench_jobs.score.judges import build_judge_results, build_warnings
 from tunebench_jobs.score.kinship import build_kinship
 from tunebench_jobs.score.leaderboard import build_variant_results
-from tunebench_jobs.score.original import find_panel_replication
 from tunebench_jobs.score.outcomes import JudgedVariant, build_validity
 from tunebench_jobs.score.power import build_power
 from tunebench_jobs.score.ranking import build_ranking, build_standings

@@ -10,7 +10,7 @@ from importlib import resources
 
 from tunebench_api.v1alpha1 import Wire
 
-_FILE = "published-2024.json"
+_FILE = "published_2024.json"
 # Words of a model's id, where the table does not know the model.
 _CODE = re.compile(r"cod(?:e|er|ing)|codestral|devstral|program|swe", re.IGNORECASE)
 _INSTRUCT = re.compile(r"instruct|chat|(?:^|[-_.])(?:it|sft|dpo)(?:[-_.]|$)", re.IGNORECASE)
