@@ -11,13 +11,19 @@ from tunebench_api.contract import BaselineConfig, Progress
 from tunebench_api.v1alpha1 import TEMPLATE_BASELINE, BaselineSpec, Tool
 from tunebench_jobs.completions import CompletionJournal
 from tunebench_jobs.context import Outcome, StageContext
-from tunebench_jobs.control import COMPLETIONS_FILE
 from tunebench_jobs.data.layout import EVAL_FILE
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import build_file_digest, save_text
 from tunebench_jobs.llm import Endpoint, Reply, ask, build_endpoint
 from tunebench_jobs.local_paths import parse_local_path
-from tunebench_jobs.records import Completion, Record, Task, dump_jsonl, load_jsonl
+from tunebench_jobs.records import (
+    COMPLETIONS_FILE,
+    Completion,
+    Record,
+    Task,
+    dump_jsonl,
+    load_jsonl,
+)
 from tunebench_jobs.template_baseline import build_template_completion
 from tunebench_jobs.throttle import Throttle
 

@@ -12,9 +12,7 @@ from tunebench_jobs.answers import build_answer_yaml, parse_answer
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.data.layout import EVAL_FILE
 from tunebench_jobs.files import save_text
-from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
-
-COMPLETIONS_FILE = "completions.jsonl"
+from tunebench_jobs.records import COMPLETIONS_FILE, Completion, Task, dump_jsonl, load_jsonl
 
 # The null model: valid, plausible, and the same for every pull request, so it must lose.
 NULL_ANSWERS = MappingProxyType(

@@ -15,9 +15,10 @@ from tunebench_api.contract import GenerateConfig, Progress
 from tunebench_jobs.chat import ANSWER_END, build_messages
 from tunebench_jobs.completions import CompletionJournal
 from tunebench_jobs.context import Outcome, StageContext
+from tunebench_jobs.data.layout import EVAL_FILE
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.files import save_text
-from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
+from tunebench_jobs.records import COMPLETIONS_FILE, Completion, Task, dump_jsonl, load_jsonl
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-COMPLETIONS_FILE = "completions.jsonl"
 # Begins the names of the files that an interrupted attempt leaves.
 PARTIAL_PREFIX = "partial"
 
@@ -64,9 +64,11 @@ def run_generate(
     if not endpoint or not model:
         msg = "`runtime.endpoint` and `runtime.servedName` must be set for generate"
         raise InputError(msg)
-    tasks = tuple(load_jsonl(context.path(f"{config.data}/eval.jsonl"), Task))
+    tasks = tuple(load_jsonl(context.path(f"{config.data}/{EVAL_FILE}"), Task))
     if not tasks:
-        msg = f"`{config.data}/eval.jsonl` must have tasks, got none; give evaluation pull requests"
+        msg = (
+            f"`{config.data}/{EVAL_FILE}` must have tasks, got none; give evaluation pull requests"
+        )
         raise InputError(msg, reason="NoTasks")
     started = time.monotonic()
     with CompletionJournal(context.open_journal(context.output, PARTIAL_PREFIX)) as partial:

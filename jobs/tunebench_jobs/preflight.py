@@ -114,7 +114,7 @@ def excuse_absent(config: PreflightConfig, failures: Mapping[str, JobError]) -> 
     Raises:
         JobError: There are other failures.
     """
-    judges = {_place_of(judge) for judge in config.judges}
+    judges = {place_of(judge) for judge in config.judges}
     away = {
         place: failure
         for place, failure in failures.items()
@@ -128,7 +128,7 @@ def excuse_absent(config: PreflightConfig, failures: Mapping[str, JobError]) -> 
 
 def leave_out(config: PreflightConfig, absent: Container[str]) -> PreflightConfig:
     """Return the config without the judges of these places."""
-    present = tuple(judge for judge in config.judges if _place_of(judge) not in absent)
+    present = tuple(judge for judge in config.judges if place_of(judge) not in absent)
     return config.model_copy(update={"judges": present})
 
 
@@ -143,7 +143,7 @@ def describe_absence(failure: JobError) -> str:
 def list_asked(config: PreflightConfig) -> list[Asked]:
     """Return the models that will be asked through LiteLLM."""
     asked = [
-        Asked(_place_of(judge), judge) for judge in config.judges if judge.model != REFERENCE_JUDGE
+        Asked(place_of(judge), judge) for judge in config.judges if judge.model != REFERENCE_JUDGE
     ]
     if config.baseline.model not in {None, TEMPLATE_BASELINE}:
         asked.append(Asked("spec.baseline", config.baseline))
@@ -374,7 +374,8 @@ def check_bases(config: PreflightConfig) -> None:
     )
 
 
-def _place_of(judge: JudgeSpec) -> str:
+def place_of(judge: JudgeSpec) -> str:
+    """Return a judge's place in the run."""
     return f"spec.judges[{judge.name}]"
 
 

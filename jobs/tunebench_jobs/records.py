@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.errors import InputError
 
+COMPLETIONS_FILE = "completions.jsonl"
+
 
 class Record(BaseModel):
     """A frozen row that refuses columns it does not know."""

@@ -128,6 +128,14 @@ class JudgingScale(Wire):
         return self.tasks * self.variants * 2 * self.repeats
 
 
+class VerdictFormat(StrEnum):
+    """Whose published verdicts can be imported."""
+
+    ALPACA_EVAL = "alpaca-eval"
+    ARENA_HARD = "arena-hard"
+    FASTCHAT = "fastchat"
+
+
 class PreflightConfig(Wire):
     """Check what would otherwise fail late: judges' credentials, base models, prompts, files."""
 

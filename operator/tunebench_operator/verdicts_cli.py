@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_operator.cli_options import Output, OutputOption, Store, place_of, run_job_tool
 from tunebench_operator.errors import UserError
 from tunebench_operator.local.cluster import load_status
@@ -19,21 +19,13 @@ from tunebench_operator.local.runfile import load_run
 verdicts_app = typer.Typer(help="Bring verdicts of other tools in.", no_args_is_help=True)
 
 
-class Format(StrEnum):
-    """Whose files can be read."""
-
-    ALPACA_EVAL = "alpaca-eval"
-    ARENA_HARD = "arena-hard"
-    FASTCHAT = "fastchat"
-
-
 @verdicts_app.command("import")
 def import_command(  # noqa: PLR0913, PLR0917 - options of a command line
     files: Annotated[
         list[Path],
         typer.Argument(help="AlpacaEval's annotations.json, or JSONL files of judgments."),
     ],
-    source: Annotated[Format, typer.Option("--format", help="Which tool wrote them.")],
+    source: Annotated[VerdictFormat, typer.Option("--format", help="Which tool wrote them.")],
     name: Annotated[
         str | None, typer.Option(help="Name of the set. Default: made from the files' contents.")
     ] = None,

@@ -20,11 +20,12 @@ from make_published import (
     save_lines,
 )
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.ledger import MissingCause
 from tunebench_jobs.published import import_command
 from tunebench_jobs.published.arena_hard import OLD_BASELINE
-from tunebench_jobs.published.games import Format, Game
+from tunebench_jobs.published.games import Game
 from tunebench_jobs.published.import_command import find_parser
 from tunebench_jobs.published.imported import ImportedSet, build_set, build_share
 from tunebench_jobs.published.prompts import find_sides
@@ -32,7 +33,7 @@ from tunebench_jobs.published.rows import BrokenRowError, Row, load_rows
 from tunebench_jobs.published.store import LoadedSet, load_set
 
 
-def parse(source: Format, *values: Any, baseline: str | None = None) -> list[Game]:
+def parse(source: VerdictFormat, *values: Any, baseline: str | None = None) -> list[Game]:
     """Return the games of rows."""
     parser = find_parser(source, baseline)
     rows = (Row(Path("file.json"), number, value) for number, value in enumerate(values, 1))
@@ -59,8 +60,10 @@ def load(store: Path, name: str) -> LoadedSet:
 
 def test_graded_preferences_keep_their_value() -> None:
     """1 is the baseline's, 2 the model's, and what lies between stays there."""
-    games = parse(Format.ALPACA_EVAL, make_annotation(1, 1.7328323962), make_annotation(2, 1.0))
-    imported = build_set(Format.ALPACA_EVAL, games, None)
+    games = parse(
+        VerdictFormat.ALPACA_EVAL, make_annotation(1, 1.7328323962), make_annotation(2, 1.0)
+    )
+    imported = build_set(VerdictFormat.ALPACA_EVAL, games, None)
 
     assert list_shares(imported) == [pytest.approx(0.7328323962, abs=1e-12), 0.0]
     assert [row.variant for row in imported.rows] == ["acme-7b"] * 2
@@ -71,7 +74,7 @@ def test_graded_preferences_keep_their_value() -> None:
 @pytest.mark.parametrize("value", [None, math.nan], ids=["null", "NaN"])
 def test_a_judge_that_said_nothing_is_missing(value: float | None) -> None:
     """No preference is neither a loss nor a tie."""
-    (game,) = parse(Format.ALPACA_EVAL, make_annotation(1, value))
+    (game,) = parse(VerdictFormat.ALPACA_EVAL, make_annotation(1, value))
 
     assert (game.preference, game.missing) == (None, MissingCause.UNREADABLE)
 
@@ -79,7 +82,7 @@ def test_a_judge_that_said_nothing_is_missing(value: float | None) -> None:
 @pytest.mark.parametrize("value", [0, 1.5], ids=["2023", "today"])
 def test_draws_of_alpaca_eval(value: float) -> None:
     """Its old files write a draw as 0, which is no preference for the baseline."""
-    (game,) = parse(Format.ALPACA_EVAL, make_annotation(1, value))
+    (game,) = parse(VerdictFormat.ALPACA_EVAL, make_annotation(1, value))
 
     assert game.preference == 1.5
 
@@ -98,7 +101,7 @@ def test_draws_of_alpaca_eval(value: float) -> None:
 def test_broken_annotations_say_what_is_wrong(changes: dict[str, Any], words: str) -> None:
     """The message names the column."""
     with pytest.raises(BrokenRowError, match=words):
-        parse(Format.ALPACA_EVAL, {**make_annotation(1, 1.5), **changes})
+        parse(VerdictFormat.ALPACA_EVAL, {**make_annotation(1, 1.5), **changes})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_broken_annotations_say_what_is_wrong(changes: dict[str, Any], words: st
 def test_both_games_of_arena_hard(labels: Sequence[str | None], shares: list[float | None]) -> None:
     """The model is B in the first game and A in the second."""
     imported = build_set(
-        Format.ARENA_HARD, parse(Format.ARENA_HARD, make_judgment(1, labels)), None
+        VerdictFormat.ARENA_HARD, parse(VerdictFormat.ARENA_HARD, make_judgment(1, labels)), None
     )
 
     assert list_shares(imported) == shares
@@ -129,7 +132,9 @@ def test_both_games_of_arena_hard(labels: Sequence[str | None], shares: list[flo
 def test_lengths_of_arena_hard_come_from_the_prompt() -> None:
     """Each side keeps its own length in both games."""
     imported = build_set(
-        Format.ARENA_HARD, parse(Format.ARENA_HARD, make_judgment(1, ("A=B", "A=B"))), None
+        VerdictFormat.ARENA_HARD,
+        parse(VerdictFormat.ARENA_HARD, make_judgment(1, ("A=B", "A=B"))),
+        None,
     )
 
     lengths = {(row.model_length, row.baseline_length) for row in imported.rows}
@@ -139,8 +144,8 @@ def test_lengths_of_arena_hard_come_from_the_prompt() -> None:
 def test_old_arena_hard_has_one_baseline() -> None:
     """Version 0.1 names none: it is gpt-4-0314, or what the command says."""
     row = make_old_judgment(1, ("A>B", None))
-    games = parse(Format.ARENA_HARD, row)
-    other = parse(Format.ARENA_HARD, row, baseline="gpt-4-0613")
+    games = parse(VerdictFormat.ARENA_HARD, row)
+    other = parse(VerdictFormat.ARENA_HARD, row, baseline="gpt-4-0613")
 
     assert {game.baseline for game in games} == {OLD_BASELINE}
     assert {game.baseline for game in other} == {"gpt-4-0613"}
@@ -152,7 +157,7 @@ def test_a_game_that_was_never_played_is_missing() -> None:
     """Arena-Hard writes null where the judge's server gave nothing."""
     row = make_judgment(1, ("A>B", "A>B"))
     row["games"][1] = None
-    games = parse(Format.ARENA_HARD, row)
+    games = parse(VerdictFormat.ARENA_HARD, row)
 
     assert [game.missing for game in games] == [None, MissingCause.JUDGE_FAILED]
 
@@ -163,7 +168,7 @@ def test_a_row_of_arena_hard_has_two_games() -> None:
     row["games"].pop()
 
     with pytest.raises(BrokenRowError, match="`games`"):
-        parse(Format.ARENA_HARD, row)
+        parse(VerdictFormat.ARENA_HARD, row)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +183,8 @@ def test_a_row_of_arena_hard_has_two_games() -> None:
 )
 def test_both_games_of_fastchat(winners: tuple[str, str], shares: list[float | None]) -> None:
     """Winners are un-swapped already; an error is no loss."""
-    games = parse(Format.FASTCHAT, make_match(81, winners))
-    imported = build_set(Format.FASTCHAT, games, None)
+    games = parse(VerdictFormat.FASTCHAT, make_match(81, winners))
+    imported = build_set(VerdictFormat.FASTCHAT, games, None)
 
     assert list_shares(imported) == shares
     assert [row.order for row in imported.rows] == [Order.MODEL_FIRST, Order.BASELINE_FIRST]
@@ -192,7 +197,7 @@ def test_both_games_of_fastchat(winners: tuple[str, str], shares: list[float | N
 def test_turns_of_a_conversation_hang_together() -> None:
     """They are two tasks of one question."""
     rows = [make_match(81, ("tie", "tie"), turn=turn) for turn in (1, 2)]
-    games = parse(Format.FASTCHAT, *rows)
+    games = parse(VerdictFormat.FASTCHAT, *rows)
 
     assert {game.task for game in games} == {"81:1", "81:2"}
     assert {game.question for game in games} == {"81"}
@@ -205,13 +210,13 @@ def test_all_pairs_need_a_baseline() -> None:
         make_match(81, ("model_1", "model_1"), model_1="a", model_2="c"),
         make_match(81, ("model_1", "model_1"), model_1="b", model_2="c"),
     ]
-    games = parse(Format.FASTCHAT, *rows)
+    games = parse(VerdictFormat.FASTCHAT, *rows)
 
     with pytest.raises(Exception, match=r"`--baseline` must name the model .*: a, b, c"):
-        build_set(Format.FASTCHAT, games, None)
+        build_set(VerdictFormat.FASTCHAT, games, None)
     with pytest.raises(Exception, match=r"`--baseline` must be one of .* got d"):
-        build_set(Format.FASTCHAT, games, "d")
-    against_b = build_set(Format.FASTCHAT, games, "b")
+        build_set(VerdictFormat.FASTCHAT, games, "d")
+    against_b = build_set(VerdictFormat.FASTCHAT, games, "b")
     assert [(row.variant, row.order) for row in against_b.rows] == [
         ("a", Order.MODEL_FIRST),
         ("a", Order.BASELINE_FIRST),
@@ -225,7 +230,7 @@ def test_all_pairs_need_a_baseline() -> None:
 def test_copies_are_counted_and_repeats_are_kept() -> None:
     """The same verdict twice is one; another one on the same question is a repeat."""
     rows = [make_annotation(1, 2.0), make_annotation(1, 2.0), make_annotation(1, 1.0)]
-    imported = build_set(Format.ALPACA_EVAL, parse(Format.ALPACA_EVAL, *rows), None)
+    imported = build_set(VerdictFormat.ALPACA_EVAL, parse(VerdictFormat.ALPACA_EVAL, *rows), None)
 
     assert list_shares(imported) == [1.0, 0.0]
     assert imported.left_out == {"Copy": 1}

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from make_published import make_annotation, make_judgment, make_match, save_array, save_lines
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_jobs.published import import_command
 from tunebench_jobs.published.arrange import Filed
-from tunebench_jobs.published.games import Format
 from tunebench_jobs.published.imported import build_set
 from tunebench_jobs.published.markdown import render_imports
 from tunebench_jobs.published.results import BoardResult, ImportedResults, ImportedVariant
@@ -23,7 +23,7 @@ from tunebench_jobs.published.score import score_imports
 from tunebench_jobs.score import command
 
 
-def score(source: Format, rows: Iterable[Any], resamples: int = 500) -> ImportedResults:
+def score(source: VerdictFormat, rows: Iterable[Any], resamples: int = 500) -> ImportedResults:
     """Score rows as if they had been imported."""
     parse = import_command.find_parser(source, None)
     numbered = enumerate(rows, 1)
@@ -56,7 +56,7 @@ def test_alpaca_eval_computes_the_same() -> None:
     draw = random.Random(7)  # noqa: S311 - an example
     values = [round(draw.uniform(1, 2), 4) for _ in range(60)] + [1.5, 1.5, 0, 2.0]
     results = score(
-        Format.ALPACA_EVAL,
+        VerdictFormat.ALPACA_EVAL,
         [make_annotation(n, value) for n, value in enumerate([*values, None, None])],
     )
     board, row = only(results)
@@ -89,7 +89,7 @@ def test_the_interval_covers_what_the_standard_error_says() -> None:
     """Of independent questions, the bootstrap and the formula agree within a tenth."""
     draw = random.Random(3)  # noqa: S311 - an example
     rows = [make_annotation(n, 1 + draw.random()) for n in range(400)]
-    _, row = only(score(Format.ALPACA_EVAL, rows, resamples=4000))
+    _, row = only(score(VerdictFormat.ALPACA_EVAL, rows, resamples=4000))
 
     assert row.preference is not None
     assert row.preference.lo is not None
@@ -107,7 +107,7 @@ def test_arena_hard_computes_the_same() -> None:
         ("B>>A", None),
     ]
     rows = [make_judgment(n, pair) for n, pair in enumerate(labels)]
-    board, row = only(score(Format.ARENA_HARD, rows))
+    board, row = only(score(VerdictFormat.ARENA_HARD, rows))
 
     exploded = [0] * 18 + [1] * 8 + [0.5, 1, 1, 1] * 2
     assert list_figures(row) == {"score": pytest.approx(100 * statistics.mean(exploded))}
@@ -127,7 +127,9 @@ def test_fastchat_computes_the_same() -> None:
         ("tie", "model_1"),
         ("error", "model_1"),
     ]
-    board, row = only(score(Format.FASTCHAT, [make_match(n, pair) for n, pair in enumerate(pairs)]))
+    board, row = only(
+        score(VerdictFormat.FASTCHAT, [make_match(n, pair) for n, pair in enumerate(pairs)])
+    )
 
     assert list_figures(row) == {
         "win_rate": pytest.approx(100 * 4 / 11),
@@ -157,7 +159,7 @@ def test_turns_of_a_question_widen_the_interval() -> None:
     ]
     widths = []
     for rows in (alike, apart):
-        _, row = only(score(Format.FASTCHAT, rows, resamples=2000))
+        _, row = only(score(VerdictFormat.FASTCHAT, rows, resamples=2000))
         assert row.preference is not None
         assert row.preference.lo is not None
         assert row.preference.hi is not None
@@ -173,7 +175,7 @@ def test_models_are_compared_task_by_task() -> None:
         rows.append(make_annotation(n, 1.9 if n % 4 else 1.1, generator_2="strong"))
         rows.append(make_annotation(n, 1.6 if n % 4 else 1.1, generator_2="weak"))
         rows.append(make_annotation(n, 1.6 if n % 4 else 1.1, generator_2="weak twin"))
-    results = score(Format.ALPACA_EVAL, rows)
+    results = score(VerdictFormat.ALPACA_EVAL, rows)
     (board,) = results.boards
 
     names = [row.name for row in board.variants]
@@ -193,7 +195,7 @@ def test_length_control_takes_back_what_length_alone_won() -> None:
         longer = n % 4 != 0
         text = "m" * (150 + n % 7 if longer else 50 - n % 7)
         rows.append(make_annotation(n, 1.9 if longer else 1.1, output_2=text))
-    _, row = only(score(Format.ALPACA_EVAL, rows))
+    _, row = only(score(VerdictFormat.ALPACA_EVAL, rows))
 
     assert row.preference is not None
     assert row.preference.pct == pytest.approx(70, abs=0.1)
@@ -210,7 +212,7 @@ def test_each_baseline_has_a_table() -> None:
         make_judgment(n, ("A>B", "B>A"), category="creative_writing", baseline="gemini-2.0-flash")
         for n in range(5, 12)
     ]
-    results = score(Format.ARENA_HARD, rows)
+    results = score(VerdictFormat.ARENA_HARD, rows)
 
     shown = {board.baseline: board.variants[0].preference for board in results.boards}
     assert {name: rate.pct for name, rate in shown.items() if rate} == {
@@ -225,7 +227,7 @@ def test_judges_and_groups_have_their_own_rates() -> None:
     for n in range(40):
         rows.append(make_annotation(n, 2.0 if n % 2 else 1.0, annotator="one"))
         rows.append(make_annotation(n, 2.0, annotator="two"))
-    board, row = only(score(Format.ALPACA_EVAL, rows))
+    board, row = only(score(VerdictFormat.ALPACA_EVAL, rows))
 
     assert [judged.preference.pct for judged in row.by_judge if judged.preference] == [50, 100]
     assert row.preference is not None
@@ -278,7 +280,7 @@ def test_strangers_names_have_no_power_over_the_page() -> None:
     """Names of models and judges come from a file of somebody else."""
     name = "<img src=x onerror=alert(1)> | `x`\n# big"
     rows = [make_annotation(n, 1.2, generator_2=name, annotator=name) for n in range(3)]
-    page = render_imports(score(Format.ALPACA_EVAL, rows))
+    page = render_imports(score(VerdictFormat.ALPACA_EVAL, rows))
 
     assert "<img" not in page
     assert "\n# big" not in page

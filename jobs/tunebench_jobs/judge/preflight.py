@@ -23,6 +23,7 @@ from tunebench_jobs.judge.outlook import (
 from tunebench_jobs.judge.probe import Probed, probe_judges
 from tunebench_jobs.llm import Endpoint, build_endpoint
 from tunebench_jobs.parameters import adapt_parameters, find_provider, find_sent
+from tunebench_jobs.preflight import place_of
 from tunebench_jobs.prompt_source import load_configured_prompts
 
 
@@ -102,7 +103,7 @@ def list_llm_judges(config: PreflightConfig) -> Iterator[tuple[str, JudgeSpec]]:
     """Yield the judges that are asked through LiteLLM, each with its place in the run."""
     for judge in config.judges:
         if judge.model != REFERENCE_JUDGE:
-            yield f"spec.judges[{judge.name}]", judge
+            yield place_of(judge), judge
 
 
 def _build_keyless(spec: JudgeSpec) -> Endpoint:

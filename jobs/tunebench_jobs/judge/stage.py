@@ -17,6 +17,7 @@ from tunebench_api.contract import JudgeConfig
 from tunebench_api.v1alpha1 import REFERENCE_JUDGE, JudgeSpec
 from tunebench_jobs.budget import Budget
 from tunebench_jobs.context import Outcome, StageContext
+from tunebench_jobs.data.layout import EVAL_FILE
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.files import save_text
 from tunebench_jobs.journal import Journal
@@ -59,7 +60,7 @@ from tunebench_jobs.parameters import adapt_parameters, find_sent
 from tunebench_jobs.prices import find_prices
 from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.prompts import PromptSet
-from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
+from tunebench_jobs.records import COMPLETIONS_FILE, Completion, Task, dump_jsonl, load_jsonl
 
 # Causes that a later attempt may mend; no ledger has these, nor one question's own failure.
 _MENDABLE = (MissingCause.BUDGET_SPENT, MissingCause.UNAVAILABLE)
@@ -183,7 +184,7 @@ def load_comparisons(config: JudgeConfig, context: StageContext) -> list[Compari
     Raises:
         InputError: A file or a completion is absent or broken.
     """
-    tasks = list(load_jsonl(context.path(f"{config.data}/eval.jsonl"), Task))
+    tasks = list(load_jsonl(context.path(f"{config.data}/{EVAL_FILE}"), Task))
     model, baseline = (
         load_completions(context.path(folder)) for folder in (config.completions, config.baseline)
     )
@@ -192,7 +193,7 @@ def load_comparisons(config: JudgeConfig, context: StageContext) -> list[Compari
 
 def load_completions(folder: Path) -> dict[str, Completion]:
     """Return the completions that a stage left, by task."""
-    return {row.task: row for row in load_jsonl(folder / "completions.jsonl", Completion)}
+    return {row.task: row for row in load_jsonl(folder / COMPLETIONS_FILE, Completion)}
 
 
 async def judge_comparisons(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.ledger import LedgerEntry
-from tunebench_jobs.published.games import Format
 from tunebench_jobs.published.imported import ImportedRow, build_share
 from tunebench_jobs.score.outcomes import TIE, Outcomes
 from tunebench_jobs.score.statistics import Design, Floats
@@ -20,7 +20,7 @@ from tunebench_jobs.score.statistics import Design, Floats
 class Filed:
     """A comparison with its verdict, and whose file it comes from."""
 
-    source: Format
+    source: VerdictFormat
     row: ImportedRow
     entry: LedgerEntry
 
@@ -51,7 +51,7 @@ class ImportedEntry:
 class ImportedBoard:
     """All that one tool published against one baseline."""
 
-    source: Format
+    source: VerdictFormat
     baseline: str
     tasks: Sequence[str]
     questions: Sequence[str]
@@ -74,7 +74,7 @@ class ImportedBoard:
 
 def arrange_boards(filed: Iterable[Filed]) -> list[ImportedBoard]:
     """Put together what was compared with the same baseline by the same tool."""
-    together: dict[tuple[Format, str], list[Filed]] = defaultdict(list)
+    together: dict[tuple[VerdictFormat, str], list[Filed]] = defaultdict(list)
     for each in filed:
         together[each.source, each.row.baseline].append(each)
     return [
@@ -83,7 +83,7 @@ def arrange_boards(filed: Iterable[Filed]) -> list[ImportedBoard]:
     ]
 
 
-def _arrange_board(source: Format, baseline: str, members: Sequence[Filed]) -> ImportedBoard:
+def _arrange_board(source: VerdictFormat, baseline: str, members: Sequence[Filed]) -> ImportedBoard:
     facts = {each.row.task: (each.row.question, each.row.group) for each in members}
     tasks = sorted(facts)
     judges = sorted({each.row.judge for each in members})

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_jobs.published.arrange import ImportedEntry
-from tunebench_jobs.published.games import Format
 from tunebench_jobs.published.results import Figure
 from tunebench_jobs.score.statistics import Floats
 
@@ -19,7 +19,7 @@ _DIGITS = 10
 _HUNDRED = 100.0
 
 
-def build_figures(source: Format, entry: ImportedEntry, judge: int) -> tuple[Figure, ...]:
+def build_figures(source: VerdictFormat, entry: ImportedEntry, judge: int) -> tuple[Figure, ...]:
     """Compute the source's own figures from one judge's verdicts on one model."""
     points = entry.outcomes.points[judge]
     if np.isnan(points).all():
@@ -68,8 +68,8 @@ def _build(name: str, share: float, counted: int) -> Figure:
     return Figure(name=name, value=round(_HUNDRED * share, _DIGITS), counted=counted)
 
 
-_FORMULAS: Mapping[Format, Callable[[Floats, Floats], Iterator[Figure]]] = {
-    Format.ALPACA_EVAL: _build_alpaca_eval,
-    Format.ARENA_HARD: _build_arena_hard,
-    Format.FASTCHAT: _build_fastchat,
+_FORMULAS: Mapping[VerdictFormat, Callable[[Floats, Floats], Iterator[Figure]]] = {
+    VerdictFormat.ALPACA_EVAL: _build_alpaca_eval,
+    VerdictFormat.ARENA_HARD: _build_arena_hard,
+    VerdictFormat.FASTCHAT: _build_fastchat,
 }

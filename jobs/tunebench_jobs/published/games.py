@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tunebench_jobs.judge.ledger import MissingCause
 
 # A verdict's place between its two completions: 1 is the first, 2 the second, as AlpacaEval counts.
 FIRST, TIE, SECOND = 1.0, 1.5, 2.0
-
-
-class Format(StrEnum):
-    """Whose files can be read."""
-
-    ALPACA_EVAL = "alpaca-eval"
-    ARENA_HARD = "arena-hard"
-    FASTCHAT = "fastchat"
 
 
 @dataclass(frozen=True)

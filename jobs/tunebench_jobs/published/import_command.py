@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_api.v1alpha1.wire import NAME_PATTERN, PATTERN_WORDS
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.failures import tell_failure
@@ -20,7 +21,7 @@ from tunebench_jobs.files import build_file_digest
 from tunebench_jobs.published.alpaca_eval import parse_annotation
 from tunebench_jobs.published.arena_hard import OLD_BASELINE, parse_judged_question
 from tunebench_jobs.published.fastchat import parse_match
-from tunebench_jobs.published.games import Format, Game
+from tunebench_jobs.published.games import Game
 from tunebench_jobs.published.imported import (
     ImportedSet,
     ImportManifest,
@@ -53,11 +54,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def find_parser(source: Format, baseline: str | None) -> Callable[[Row], Iterator[Game]]:
+def find_parser(source: VerdictFormat, baseline: str | None) -> Callable[[Row], Iterator[Game]]:
     """Return what reads a row; `baseline` is the name where the rows have none."""
-    if source is Format.ARENA_HARD:
+    if source is VerdictFormat.ARENA_HARD:
         return partial(parse_judged_question, baseline=baseline or OLD_BASELINE)
-    return parse_annotation if source is Format.ALPACA_EVAL else parse_match
+    return parse_annotation if source is VerdictFormat.ALPACA_EVAL else parse_match
 
 
 def import_verdicts(options: argparse.Namespace) -> tuple[ImportManifest, int]:
@@ -66,7 +67,7 @@ def import_verdicts(options: argparse.Namespace) -> tuple[ImportManifest, int]:
     Raises:
         InputError: A file, a row or an option must change.
     """
-    source = Format(options.format)
+    source = VerdictFormat(options.format)
     parse = find_parser(source, options.baseline)
     games: list[Game] = []
     broken: list[str] = []
@@ -104,7 +105,7 @@ def _build_manifest(
     imported: ImportedSet,
     broken: Sequence[str],
 ) -> ImportManifest:
-    source = Format(options.format)
+    source = VerdictFormat(options.format)
     left_out = Counter(imported.left_out) + Counter({"Broken": len(broken)})
     digests = "".join(each.sha256 for each in sources)
     return ImportManifest(
@@ -123,7 +124,7 @@ def _build_manifest(
     )
 
 
-def _build_name(source: Format, digests: str, baseline: str | None) -> str:
+def _build_name(source: VerdictFormat, digests: str, baseline: str | None) -> str:
     content = f"{digests}{baseline or ''}".encode()
     return f"{source}-{hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]}"
 
@@ -148,7 +149,7 @@ def _build_text(manifest: ImportManifest, added: int) -> str:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tunebench verdicts import", description=__doc__)
     parser.add_argument("files", type=Path, nargs="+", help="annotations.json, or JSONL files")
-    parser.add_argument("--format", choices=[*map(str, Format)], required=True)
+    parser.add_argument("--format", choices=[*map(str, VerdictFormat)], required=True)
     parser.add_argument("--store", type=Path, required=True, help="folder of the artefact store")
     parser.add_argument("--name", type=_parse_name, help="of the set; absent: from the files")
     parser.add_argument("--baseline", help="model that the others are compared with")

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_api.v1alpha1 import Wire
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.ledger import LedgerEntry
-from tunebench_jobs.published.games import SECOND, Format, Game
+from tunebench_jobs.published.games import SECOND, Game
 from tunebench_jobs.records import Record
 
 IMPORTS_FOLDER = "imports"
@@ -57,7 +58,7 @@ class ImportManifest(Wire):
 
     version: int = 1
     name: str
-    format: Format
+    format: VerdictFormat
     sources: tuple[Source, ...]
     # As the command named it.
     baseline: str | None
@@ -83,7 +84,7 @@ class ImportedSet:
     left_out: Mapping[str, int]
 
 
-def build_set(source: Format, games: Sequence[Game], baseline: str | None) -> ImportedSet:
+def build_set(source: VerdictFormat, games: Sequence[Game], baseline: str | None) -> ImportedSet:
     """Say of every game which side is the model, and name its verdict by its content.
 
     Raises:
@@ -108,12 +109,12 @@ def build_set(source: Format, games: Sequence[Game], baseline: str | None) -> Im
     return ImportedSet(tuple(rows.values()), entries, dict(sorted(left_out.items())))
 
 
-def build_foreign_digest(source: Format, judge: str) -> str:
+def build_foreign_digest(source: VerdictFormat, judge: str) -> str:
     """Name the ledger of a judge that another tool asked."""
     return _hash(["published", source, judge])[:_DIGEST_LENGTH]
 
 
-def build_key(source: Format, game: Game) -> str:
+def build_key(source: VerdictFormat, game: Game) -> str:
     """Name a verdict by all that its source says, so that another one has another name."""
     sides = [[side.name, side.text] for side in (game.first, game.second)]
     said = [game.preference, game.missing, game.weight, game.reply, game.shown_so]
@@ -158,14 +159,14 @@ def _build_entry(game: Game, key: str) -> LedgerEntry:
     )
 
 
-def _check_baseline(source: Format, games: Sequence[Game], baseline: str | None) -> None:
+def _check_baseline(source: VerdictFormat, games: Sequence[Game], baseline: str | None) -> None:
     names = sorted({side.name for game in games for side in (game.first, game.second)})
     if baseline is not None and baseline not in names:
         msg = f"`--baseline` must be one of the files' models, {_list(names)}; got {baseline}"
         raise InputError(msg, reason="UnknownBaseline")
     # FastChat puts the baseline second, unless it compared all models with each other.
     seconds = sorted({game.baseline or "" for game in games})
-    if baseline is None and source is Format.FASTCHAT and len(seconds) > 1:
+    if baseline is None and source is VerdictFormat.FASTCHAT and len(seconds) > 1:
         msg = (
             "`--baseline` must name the model that the others are compared with, because these "
             f"files compare several: {_list(names)}"

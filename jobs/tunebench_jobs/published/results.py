@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_api.v1alpha1 import Wire
-from tunebench_jobs.published.games import Format
 from tunebench_jobs.published.imported import Source
 from tunebench_jobs.score.results import (
     Agreement,
@@ -94,7 +94,7 @@ class ImportedJudge(Wire):
 class BoardResult(Wire):
     """All that one tool published against one baseline."""
 
-    source: Format
+    source: VerdictFormat
     baseline: str
     tasks: int
     questions: int
@@ -109,7 +109,7 @@ class ScoredSet(Wire):
     """A set that was scored."""
 
     name: str
-    format: Format
+    format: VerdictFormat
     sources: tuple[Source, ...]
     left_out: Mapping[str, int]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from tunebench_api.contract import VerdictFormat
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import save_text
 from tunebench_jobs.judge.ledger import (
@@ -19,7 +20,6 @@ from tunebench_jobs.judge.ledger import (
     open_ledger,
     open_local_journal,
 )
-from tunebench_jobs.published.games import Format
 from tunebench_jobs.published.imported import (
     IMPORTS_FOLDER,
     MANIFEST_FILE,
@@ -109,7 +109,9 @@ def _find(ledgers: Mapping[str, Ledger], row: ImportedRow, name: str) -> LedgerE
     return entry
 
 
-async def _append(store: Path, source: Format, judge: str, entries: Sequence[LedgerEntry]) -> int:
+async def _append(
+    store: Path, source: VerdictFormat, judge: str, entries: Sequence[LedgerEntry]
+) -> int:
     folder = store / LEDGER_FOLDER / build_foreign_digest(source, judge)
     description = build_judge_file({"format": str(source), "judge": judge})
     async with open_ledger(folder, description) as ledger:

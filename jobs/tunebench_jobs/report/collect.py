@@ -14,9 +14,8 @@ from tunebench_jobs.data.choose import CANDIDATES_FILE
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import load_jsonl
 from tunebench_jobs.report.material import Material, PullFacts, Training
-from tunebench_jobs.score.comparisons import CSV_FILE, PARQUET_FILE
 from tunebench_jobs.score.outputs import Scored
-from tunebench_jobs.score.results import LEADERBOARD_FILE, RESULTS_FILE
+from tunebench_jobs.score.results import CSV_FILE, LEADERBOARD_FILE, PARQUET_FILE, RESULTS_FILE
 from tunebench_jobs.stage import load_result
 from tunebench_jobs.train.curve import CURVE_FILE, CurvePoint
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER

@@ -6,14 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunebench_jobs.report.words import NOTHING, format_number, format_pct
-from tunebench_jobs.score.results import Coefficient, Kinship, Relation, Results, Warned
+from tunebench_jobs.score.cells import RELATION_WORDS
+from tunebench_jobs.score.results import Coefficient, Kinship, Results, Warned
 
 _KAPPA_STEPS = (0.2, 0.4, 0.6, 0.8)
-_RELATIONS = {
-    Relation.BASELINE: "made the baseline",
-    Relation.TEACHER: "wrote training answers",
-    Relation.MODEL: "made a model under test",
-}
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,8 @@ def format_coefficient(coefficient: Coefficient | None) -> str:
 
 def describe_kinship(kinship: Kinship) -> str:
     """Say what a judge has to do with the run, and whether it shows."""
-    head = (
-        f"{kinship.judge} is of the family {kinship.family}, which {_RELATIONS[kinship.relation]}"
-    )
+    relation = RELATION_WORDS[kinship.relation]
+    head = f"{kinship.judge} is of the family {kinship.family}, which {relation}"
     if kinship.favour is None:
         return f"{head}; there is no other judge to compare it with."
     favour = format_number(kinship.favour.pct)

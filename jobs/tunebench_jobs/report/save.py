@@ -9,8 +9,7 @@ from tunebench_jobs.files import save_text
 from tunebench_jobs.report.collect import collect_material
 from tunebench_jobs.report.render import render_report
 from tunebench_jobs.score.outputs import Scored
-
-REPORT_FILE = "report.html"
+from tunebench_jobs.score.results import REPORT_FILE
 
 
 def save_report(scored: Scored, context: StageContext, folder: Path) -> str:

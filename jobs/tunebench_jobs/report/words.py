@@ -9,16 +9,12 @@ from markupsafe import Markup
 
 from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import Control
+from tunebench_jobs.score.cells import KIND_WORDS
 from tunebench_jobs.score.results import RankSet, Rate
 
 _TO = "\N{EN DASH}"
 NOTHING = _TO
 _MINUS = "\N{MINUS SIGN}"
-_KINDS = {
-    VariantKind.FINE_TUNED: "fine-tuned",
-    VariantKind.UNTUNED: "un-tuned",
-    VariantKind.CONTROL: "control",
-}
 _CONTROLS = {
     Control.NULL: "a constant answer, must lose",
     Control.SELF: "the baseline against itself, must come out even: 50, tie-adjusted",
@@ -104,7 +100,7 @@ def join(words: list[str]) -> str:
 
 def name_kind(kind: VariantKind) -> str:
     """Return what a variant is."""
-    return _KINDS[kind]
+    return KIND_WORDS[kind]
 
 
 def name_control(control: Control | None) -> str:

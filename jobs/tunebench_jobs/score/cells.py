@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from types import MappingProxyType
 
-from tunebench_jobs.score.results import Coefficient, JudgeResult, RankSet, Rate
+from tunebench_api.contract import VariantKind
+from tunebench_jobs.score.results import Coefficient, JudgeResult, RankSet, Rate, Relation
 
 NOTHING = "n/a"
 NO_INTERVAL = "no interval"
 NOT_AN_LLM = "reference judge, not an LLM"
+KIND_WORDS = MappingProxyType(
+    {
+        VariantKind.FINE_TUNED: "fine-tuned",
+        VariantKind.UNTUNED: "un-tuned",
+        VariantKind.CONTROL: "control",
+    }
+)
+# What the family of a judge did for the run.
+RELATION_WORDS = MappingProxyType(
+    {
+        Relation.BASELINE: "made the baseline",
+        Relation.TEACHER: "wrote training answers",
+        Relation.MODEL: "made a base model",
+    }
+)
 _MAX_CELL = 300
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 

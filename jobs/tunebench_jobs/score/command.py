@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunebench_api.contract import Runtime
+from tunebench_api.v1alpha1 import StatisticsSpec
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.failures import tell_failure
@@ -28,8 +29,6 @@ from tunebench_jobs.tracking.entry import build_tracked_run, list_tracked_files
 from tunebench_jobs.tracking.mlflow import send_to_mlflow
 
 logger = logging.getLogger(__name__)
-
-_RESAMPLES = 10_000
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -123,7 +122,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--document", type=Path, help="stage document that asked for the results")
     parser.add_argument("--from-ledgers", action="store_true", help="verdicts from the replies")
     parser.add_argument("--out", type=Path, help="folder to write the files to")
-    parser.add_argument("--resamples", type=int, default=_RESAMPLES, help="of imported sets")
+    parser.add_argument(
+        "--resamples", type=int, default=StatisticsSpec().resamples, help="of imported sets"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of imported sets")
     parser.add_argument("--mlflow", help="tracking server or folder to log a run to")
     parser.add_argument("--experiment", default="tunebench", help="at MLflow")

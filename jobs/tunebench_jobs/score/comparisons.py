@@ -17,8 +17,6 @@ from tunebench_jobs.judge.records import VerdictRow
 from tunebench_jobs.records import Completion, Task
 from tunebench_jobs.score.outcomes import JudgedVariant, read_completions
 
-PARQUET_FILE = "comparisons.parquet"
-CSV_FILE = "comparisons.csv"
 # Spreadsheets take a cell that begins so for a formula, and may run it; some also the wide forms.
 _FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _GUARD = "'"

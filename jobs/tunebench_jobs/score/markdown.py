@@ -8,6 +8,7 @@ from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import Control
 from tunebench_jobs.score.benchmark_2024 import LARGE_FROM_BILLIONS
 from tunebench_jobs.score.cells import (
+    KIND_WORDS,
     NOT_AN_LLM,
     NOTHING,
     escape,
@@ -423,9 +424,4 @@ def _of_kind(results: Results, kind: VariantKind) -> list[VariantResult]:
 
 
 def _name_variant(row: VariantResult) -> str:
-    kinds = {
-        VariantKind.FINE_TUNED: "fine-tuned",
-        VariantKind.UNTUNED: "un-tuned",
-        VariantKind.CONTROL: "control",
-    }
-    return f"{escape(row.name)} ({kinds[row.kind]})"
+    return f"{escape(row.name)} ({KIND_WORDS[row.kind]})"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tunebench_jobs.score.cells import (
     NOTHING,
+    RELATION_WORDS,
     escape,
     escape_code,
     format_change,
@@ -14,13 +15,7 @@ from tunebench_jobs.score.cells import (
     name_judge,
     render_table,
 )
-from tunebench_jobs.score.results import PanelAgreement, Relation, Results
-
-_RELATIONS = {
-    Relation.BASELINE: "made the baseline",
-    Relation.TEACHER: "wrote training answers",
-    Relation.MODEL: "made a base model",
-}
+from tunebench_jobs.score.results import PanelAgreement, Results
 
 
 def mark_doubtful(title: str, number: str, results: Results) -> str:
@@ -158,7 +153,7 @@ def render_kinship(results: Results) -> Iterator[str]:
             [
                 escape(kin.judge),
                 escape(kin.family),
-                _RELATIONS[kin.relation],
+                RELATION_WORDS[kin.relation],
                 ", ".join(map(escape, kin.others)) or "nobody of another family",
                 format_change(kin.favour),
             ]

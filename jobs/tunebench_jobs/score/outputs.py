@@ -11,15 +11,19 @@ from tunebench_api.contract import ScoreConfig
 from tunebench_jobs.files import save_text
 from tunebench_jobs.records import Completion, Task
 from tunebench_jobs.score.comparisons import (
-    CSV_FILE,
-    PARQUET_FILE,
     build_comparison_rows,
     save_csv,
     save_parquet,
 )
 from tunebench_jobs.score.markdown import render_markdown
 from tunebench_jobs.score.outcomes import JudgedVariant
-from tunebench_jobs.score.results import LEADERBOARD_FILE, RESULTS_FILE, Results
+from tunebench_jobs.score.results import (
+    CSV_FILE,
+    LEADERBOARD_FILE,
+    PARQUET_FILE,
+    RESULTS_FILE,
+    Results,
+)
 
 # What was scored, so that it can be done again from the store alone.
 CONFIG_FILE = "config.json"

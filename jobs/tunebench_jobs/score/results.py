@@ -14,6 +14,9 @@ from tunebench_api.v1alpha1 import Control, JudgingSpec, Tool, Wire
 
 RESULTS_FILE = "results.json"
 LEADERBOARD_FILE = "leaderboard.md"
+REPORT_FILE = "report.html"
+PARQUET_FILE = "comparisons.parquet"
+CSV_FILE = "comparisons.csv"
 FORMAT = 1
 
 Setting = str | int | float | None

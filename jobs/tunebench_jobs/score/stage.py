@@ -11,11 +11,12 @@ from tunebench_api.contamination import SUMMARY_KEY, Contamination
 from tunebench_api.contract import RESULT_FILE, ScoreConfig, ScoredVariant, VariantKind
 from tunebench_api.v1alpha1 import Control
 from tunebench_jobs.context import Outcome, StageContext
+from tunebench_jobs.data.layout import EVAL_FILE, MANIFEST_FILE
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import build_file_digest
 from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow
 from tunebench_jobs.judge.stage import load_completions
-from tunebench_jobs.records import Completion, Task, load_jsonl
+from tunebench_jobs.records import COMPLETIONS_FILE, Completion, Task, load_jsonl
 from tunebench_jobs.report.save import save_report
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.outputs import Scored, save_outputs
@@ -24,9 +25,6 @@ from tunebench_jobs.score.results import FunnelStep, Setting
 from tunebench_jobs.stage import load_result
 from tunebench_jobs.tracking.scored import track
 
-_EVAL_FILE = "eval.jsonl"
-_MANIFEST_FILE = "manifest.json"
-_COMPLETIONS_FILE = "completions.jsonl"
 _PACKAGES = ("tunebench", "litellm", "numpy", "pydantic", "pyyaml", "scipy", "tiktoken")
 _BILLION = 1e9
 
@@ -58,9 +56,9 @@ def build_scored(config: ScoreConfig, context: StageContext, amend: Amend = list
     Raises:
         InputError: There is no task, or an artefact of an earlier stage is absent or broken.
     """
-    tasks = list(load_jsonl(context.path(f"{config.data}/{_EVAL_FILE}"), Task))
+    tasks = list(load_jsonl(context.path(f"{config.data}/{EVAL_FILE}"), Task))
     if not tasks:
-        msg = f"`{config.data}/{_EVAL_FILE}` must have at least one task, got none"
+        msg = f"`{config.data}/{EVAL_FILE}` must have at least one task, got none"
         raise InputError(msg, reason="EmptyDataset")
     completions = load_completions(context.path(config.baseline))
     variants = amend(load_variants(config, context, tasks, completions))
@@ -152,10 +150,10 @@ def load_sizes(config: ScoreConfig, context: StageContext) -> dict[str, str]:
 
 def digest_inputs(config: ScoreConfig, context: StageContext) -> dict[str, str]:
     """Return the SHA-256 of everything that the results were computed from."""
-    paths = [f"{config.data}/{name}" for name in (_MANIFEST_FILE, _EVAL_FILE)]
-    paths.append(f"{config.baseline}/{_COMPLETIONS_FILE}")
+    paths = [f"{config.data}/{name}" for name in (MANIFEST_FILE, EVAL_FILE)]
+    paths.append(f"{config.baseline}/{COMPLETIONS_FILE}")
     for spec in config.variants:
-        paths += [f"{spec.completions}/{_COMPLETIONS_FILE}", f"{spec.judge}/{VERDICTS_FILE}"]
+        paths += [f"{spec.completions}/{COMPLETIONS_FILE}", f"{spec.judge}/{VERDICTS_FILE}"]
     files = {path: context.path(path) for path in sorted(set(paths))}
     return {path: build_file_digest(file) for path, file in files.items() if file.is_file()}
 

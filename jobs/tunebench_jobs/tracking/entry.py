@@ -7,11 +7,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from tunebench_jobs.score.results import Rate, Results, VariantResult
+from tunebench_jobs.score.results import (
+    LEADERBOARD_FILE,
+    PARQUET_FILE,
+    REPORT_FILE,
+    RESULTS_FILE,
+    Rate,
+    Results,
+    VariantResult,
+)
 
 # Of a parameter at MLflow.
 _MAX_PARAM = 6000
-_FILES = ("results.json", "leaderboard.md", "report.html", "comparisons.parquet")
+_FILES = (RESULTS_FILE, LEADERBOARD_FILE, REPORT_FILE, PARQUET_FILE)
 DIGEST_TAG = "tunebench.score"
 
 
