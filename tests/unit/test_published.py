@@ -21,6 +21,7 @@ from make_published import (
 )
 
 from tunebench_api.contract import VerdictFormat
+from tunebench_jobs.errors import InputError
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.ledger import MissingCause
 from tunebench_jobs.published import import_command
@@ -308,6 +309,16 @@ def list_broken_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
     wrong = make_match(1, ("model_3", "tie"))
     yield "fastchat", save_lines(folder / "8.jsonl", [wrong]), "`g1_winner`"
     yield "fastchat", save_lines(folder / "9.jsonl", []), "at least one verdict"
+    number = "9" * 5000
+    long = folder / "10.json"
+    long.write_text(f"[{number}]")
+    yield "alpaca-eval", long, "must be JSON"
+    lines = folder / "11.jsonl"
+    lines.write_text(f'{{"question_id": {number}}}\n')
+    yield "fastchat", lines, "row 1: must be JSON"
+    named = folder / "12.json"
+    named.write_text(f"{json.dumps(good)}\n{json.dumps(good)}\n")
+    yield "alpaca-eval", named, "name it .jsonl"
 
 
 def test_broken_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -336,6 +347,44 @@ def test_broken_rows_can_be_counted_instead(
     assert [place.split(": ")[1] for place in said["broken"]] == ["row 2", "row 3"]
     assert said["verdicts"] == said["added"] == 1
     assert said["name"].startswith("alpaca-eval-")
+
+
+def test_files_of_other_editors_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mark of the byte order and halves of characters stop nothing; names steer no terminal."""
+    name = "acme\x1b[2J\ud83d"
+    row = make_annotation(1, 1.2, instruction="half \udc00", generator_2=name, annotator=name)
+    file = tmp_path / "annotations.json"
+    file.write_text("\ufeff" + json.dumps([row]), encoding="utf-8")
+
+    assert run_import(tmp_path, "alpaca-eval", str(file), "--name", "one") == 0
+    assert r"models: acme\x1b[2J?" in capsys.readouterr().out
+    assert [each.variant for each in load(tmp_path, "one").rows] == ["acme\x1b[2J?"]
+
+
+def test_a_set_that_lacks_rows_is_not_scored(tmp_path: Path) -> None:
+    """A file that was cut between two lines, or is of a later version, is noticed."""
+    rows = [make_annotation(n, 1.2) for n in range(3)]
+    file = save_array(tmp_path / "annotations.json", rows)
+    run_import(tmp_path, "alpaca-eval", str(file), "--name", "one")
+    kept = tmp_path / "imports/one/comparisons.jsonl"
+    kept.write_bytes(b"".join(kept.read_bytes().splitlines(keepends=True)[:2]))
+
+    with pytest.raises(InputError, match=r"comparisons\.jsonl.* must have 3 rows, got 2"):
+        load(tmp_path, "one")
+    manifest = tmp_path / "imports/one/import.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(InputError, match=r"import\.json.*version"):
+        load(tmp_path, "one")
+
+
+def test_a_store_that_is_none_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the system says of a path is told in words."""
+    file = save_array(tmp_path / "annotations.json", [make_annotation(1, 1.2)])
+
+    assert run_import(file, "alpaca-eval", str(file), "--name", "one") == 2
+    assert "must be a path that can be used" in caplog.text
 
 
 def test_rows_know_their_places(tmp_path: Path) -> None:

@@ -276,6 +276,36 @@ def test_a_set_that_is_not_there_is_named(tmp_path: Path, caplog: pytest.LogCapt
     assert "import the set again" in caplog.text
 
 
+def test_what_two_sets_share_counts_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same set twice, or the same verdicts under two names, change no number."""
+    rows = [make_annotation(n, 1.2 + n / 10) for n in range(5)]
+    store = ["--store", str(tmp_path)]
+    for name, held in (("some", rows[:3]), ("all", rows)):
+        file = save_array(tmp_path / f"{name}.json", held)
+        import_command.main(["--format", "alpaca-eval", *store, "--name", name, str(file)])
+    boards = []
+    for names in (["all"], ["all", "all"], ["all", "some"]):
+        capsys.readouterr()
+        command.main([*store, "--resamples", "200", "-o", "json", *names])
+        boards.append(json.loads(capsys.readouterr().out)["boards"])
+
+    assert boards[0] == boards[1] == boards[2]
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`--out` that is a file ends in words."""
+    file = save_array(tmp_path / "a.json", [make_annotation(1, 1.2)])
+    store = ["--store", str(tmp_path)]
+    import_command.main(["--format", "alpaca-eval", *store, "--name", "mine", str(file)])
+
+    assert command.main([*store, "--resamples", "200", "--out", str(file), "mine"]) == 2
+    assert "must be a path that can be used" in caplog.text
+
+
 def test_strangers_names_have_no_power_over_the_page() -> None:
     """Names of models and judges come from a file of somebody else."""
     name = "<img src=x onerror=alert(1)> | `x`\n# big"

@@ -52,8 +52,8 @@ class MissingCause(StrEnum):
     UNAVAILABLE = "JudgeUnavailable"
 
 
-def _mend_text(text: object) -> object:
-    """Replace halves of characters, which a reply that was cut off may end with."""
+def mend_text(text: object) -> object:
+    """Replace halves of characters, which a text that was cut off may end with."""
     return text.encode(errors="replace").decode() if isinstance(text, str) else text
 
 
@@ -61,7 +61,7 @@ class LedgerEntry(Record):
     """What a judge said last to one question; `missing` says why that is no verdict."""
 
     key: str
-    reply: Annotated[str, BeforeValidator(_mend_text)]
+    reply: Annotated[str, BeforeValidator(mend_text)]
     missing: MissingCause | None = None
     # Replies that were paid for, the unreadable ones included.
     replies: int

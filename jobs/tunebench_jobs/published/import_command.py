@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,8 +14,9 @@ from pathlib import Path
 
 from tunebench_api.contract import VerdictFormat
 from tunebench_api.v1alpha1.wire import NAME_PATTERN, PATTERN_WORDS
-from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.data.names import escape_controls
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.failures import run_tool
 from tunebench_jobs.files import build_file_digest
 from tunebench_jobs.published.alpaca_eval import parse_annotation
 from tunebench_jobs.published.arena_hard import OLD_BASELINE, parse_judged_question
@@ -42,16 +42,7 @@ _SHOWN_BROKEN = 20
 def main(arguments: Sequence[str]) -> int:
     """Import, say what came in and what did not, and return the exit code."""
     options = _build_parser().parse_args(arguments)
-    try:
-        manifest, added = import_verdicts(options)
-    except JobError as error:
-        return tell_failure(error, options.output)
-    if options.output == "json":
-        text = json.dumps({**manifest.to_wire(), "added": added}, indent=1)
-    else:
-        text = _build_text(manifest, added)
-    sys.stdout.write(f"{text}\n")
-    return 0
+    return run_tool(partial(_import, options), options.output)
 
 
 def find_parser(source: VerdictFormat, baseline: str | None) -> Callable[[Row], Iterator[Game]]:
@@ -90,6 +81,13 @@ def import_verdicts(options: argparse.Namespace) -> tuple[ImportManifest, int]:
     imported = build_set(source, games, options.baseline)
     manifest = _build_manifest(options, sources, imported, broken)
     return manifest, save_set(options.store, imported, manifest)
+
+
+def _import(options: argparse.Namespace) -> str:
+    manifest, added = import_verdicts(options)
+    if options.output == "json":
+        return json.dumps({**manifest.to_wire(), "added": added}, indent=1)
+    return _build_text(manifest, added)
 
 
 def _build_broken(broken: Sequence[str]) -> InputError:
@@ -132,18 +130,18 @@ def _build_name(source: VerdictFormat, digests: str, baseline: str | None) -> st
 def _build_text(manifest: ImportManifest, added: int) -> str:
     missing = ", ".join(f"{cause} {count}" for cause, count in manifest.missing.items())
     left_out = ", ".join(f"{reason} {count}" for reason, count in manifest.left_out.items())
-    return "\n".join(
-        [
-            f"{manifest.verdicts} verdicts on {manifest.tasks} tasks, {added} new to the ledger",
-            f"models: {', '.join(manifest.variants)}",
-            f"against: {', '.join(manifest.baselines)}",
-            f"judges: {', '.join(manifest.judges)}",
-            f"missing verdicts: {missing or 'none'}",
-            f"left out: {left_out or 'nothing'}",
-            *manifest.broken,
-            f"see them: tunebench score {manifest.name}",
-        ]
-    )
+    lines = [
+        f"{manifest.verdicts} verdicts on {manifest.tasks} tasks, {added} new to the ledger",
+        f"models: {', '.join(manifest.variants)}",
+        f"against: {', '.join(manifest.baselines)}",
+        f"judges: {', '.join(manifest.judges)}",
+        f"missing verdicts: {missing or 'none'}",
+        f"left out: {left_out or 'nothing'}",
+        *manifest.broken,
+        f"see them: tunebench score {manifest.name}",
+    ]
+    # Names are those that strangers gave.
+    return "\n".join(map(escape_controls, lines))
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -160,7 +158,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _parse_name(text: str) -> str:
     """Parse the name of a set, for argparse, which reports the error."""
-    if not re.match(NAME_PATTERN, text):
+    if not re.fullmatch(NAME_PATTERN, text):
         msg = f"must be {PATTERN_WORDS[NAME_PATTERN]}, got {text}"
         raise argparse.ArgumentTypeError(msg)
     return text

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tunebench_api.contract import VerdictFormat
 from tunebench_api.v1alpha1 import Wire
@@ -56,7 +57,7 @@ class Source(Wire):
 class ImportManifest(Wire):
     """What a set holds, and what was left out of it."""
 
-    version: int = 1
+    version: Literal[1] = 1
     name: str
     format: VerdictFormat
     sources: tuple[Source, ...]

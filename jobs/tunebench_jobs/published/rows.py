@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.judge.ledger import mend_text
 from tunebench_jobs.records import describe_validation_error
 
+# Editors of Windows mark the byte order.
+_ENCODING = "utf-8-sig"
 _ARRAY_SUFFIX = ".json"
 
 
@@ -20,6 +23,11 @@ class PublishedRow(BaseModel):
     """A row of somebody else's file, which may have columns that mean nothing here."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _mend_texts(cls, value: Any) -> Any:
+        return [mend_text(each) for each in value] if isinstance(value, list) else mend_text(value)
 
 
 RowT = TypeVar("RowT", bound=PublishedRow)
@@ -80,9 +88,12 @@ def load_rows(path: Path) -> Iterator[Row]:
 
 def _load_array(path: Path) -> Iterator[Row]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        msg = f"file `{path}` must be JSON: {error}"
+        values = json.loads(path.read_text(encoding=_ENCODING))
+    except UnicodeDecodeError:
+        raise
+    # Numbers of thousands of digits are no JSON for Python, either.
+    except (ValueError, RecursionError) as error:
+        msg = f"file `{path}` must be JSON: {error}; if it has a row in each line, name it .jsonl"
         raise InputError(msg, reason="BrokenFile") from error
     if not isinstance(values, list):
         msg = f"file `{path}` must be a JSON array of rows, got {type(values).__name__}"
@@ -92,12 +103,12 @@ def _load_array(path: Path) -> Iterator[Row]:
 
 
 def _load_lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding=_ENCODING) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
                 value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 value = BrokenRowError(f"must be JSON: {error}")
             yield Row(path, number, value)

@@ -89,7 +89,11 @@ def load_set(store: Path, name: str) -> LoadedSet | None:
     manifest = load_manifest(store, name)
     if manifest is None:
         return None
-    rows = tuple(load_jsonl(store / IMPORTS_FOLDER / name / ROWS_FILE, ImportedRow))
+    path = store / IMPORTS_FOLDER / name / ROWS_FILE
+    rows = tuple(load_jsonl(path, ImportedRow))
+    if len(rows) != manifest.verdicts:
+        msg = f"`{path}` must have {manifest.verdicts} rows, got {len(rows)}; import the set again"
+        raise InputError(msg, reason="BrokenImport")
     ledgers = {
         judge: Ledger(open_local_journal(store / LEDGER_FOLDER / digest))
         for judge, digest in manifest.judges.items()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tunebench_api.contract import Runtime
 from tunebench_api.v1alpha1 import StatisticsSpec
 from tunebench_jobs.context import StageContext
-from tunebench_jobs.errors import InputError, JobError
-from tunebench_jobs.failures import tell_failure
+from tunebench_jobs.errors import InputError
+from tunebench_jobs.failures import run_tool
 from tunebench_jobs.files import save_text
 from tunebench_jobs.published.arrange import Filed
 from tunebench_jobs.published.markdown import render_imports
@@ -34,12 +33,8 @@ logger = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> int:
     """Score, print the tables or all numbers, and return the exit code."""
     options = _build_parser().parse_args(arguments)
-    try:
-        text = _score_run(options) if options.results else _score_imports(options)
-    except JobError as error:
-        return tell_failure(error, options.output)
-    sys.stdout.write(text)
-    return 0
+    score = _score_run if options.results else _score_imports
+    return run_tool(lambda: score(options).removesuffix("\n"), options.output)
 
 
 def _score_run(options: argparse.Namespace) -> str:
@@ -72,15 +67,16 @@ def _track(again: Rescored, options: argparse.Namespace) -> None:
 
 
 def _score_imports(options: argparse.Namespace) -> str:
-    filed: list[Filed] = []
+    # What several sets hold counts once.
+    filed: dict[tuple[str, ...], Filed] = {}
     sets = []
-    for name in options.names:
+    for name in dict.fromkeys(options.names):
         loaded = load_set(Path(options.store), name)
         if loaded is None:
             raise InputError(_describe_absence(Path(options.store), name), reason="UnknownImport")
         manifest = loaded.manifest
-        pairs = zip(loaded.rows, loaded.entries, strict=True)
-        filed += [Filed(manifest.format, row, entry) for row, entry in pairs]
+        for row, entry in zip(loaded.rows, loaded.entries, strict=True):
+            filed[manifest.format, row.key, row.baseline] = Filed(manifest.format, row, entry)
         sets.append(
             ScoredSet(
                 name=name,
@@ -90,7 +86,11 @@ def _score_imports(options: argparse.Namespace) -> str:
             )
         )
     results = score_imports(
-        sets, filed, resamples=options.resamples, seed=options.seed, versions=list_versions()
+        sets,
+        list(filed.values()),
+        resamples=options.resamples,
+        seed=options.seed,
+        versions=list_versions(),
     )
     text = results.model_dump_json(by_alias=True, indent=1) + "\n"
     tables = render_imports(results)
