@@ -10,25 +10,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from judge_store import make_judge_config, make_tasks, run, save_completions, save_data
 from local_http import QuietHandler, serving
 from make_published import make_annotation, save_array
 from make_pulls import ANSWERS
 from make_tiny_run import run_tunebench
 
 from tunebench_api.contract import (
-    JudgeConfig,
     Report,
-    Runtime,
     ScoreConfig,
-    StageDocument,
     StageResult,
     build_config_digest,
 )
 from tunebench_api.v1alpha1 import BenchmarkRunStatus, LeaderboardRow, Tool
 from tunebench_jobs.judge.records import VerdictRow
-from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
+from tunebench_jobs.records import Task, dump_jsonl, load_jsonl
 from tunebench_jobs.score.command import main as score_command
-from tunebench_jobs.stage import run_stage
 
 pytestmark = [
     pytest.mark.jobs,
@@ -84,24 +81,9 @@ def judge_server() -> Iterator[dict[str, Any]]:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Write what earlier stages leave: tasks, the baseline's and the variants' completions."""
-    tasks = [
-        Task(
-            id=f"acme/x#{number}:{tool}",
-            pr=f"acme/x#{number}",
-            repository="acme/x",
-            language="Go",
-            tool=tool,
-            system="You are a reviewer.",
-            user=f"diff {number}",
-            reference=ANSWERS[tool],
-        )
-        for number in range(6)
-        for tool in Tool
-    ]
-    data = tmp_path / "data/one"
-    data.mkdir(parents=True)
-    (data / "eval.jsonl").write_text(dump_jsonl(tasks))
-    (data / "manifest.json").write_text("{}")
+    tasks = make_tasks(6, references=ANSWERS)
+    save_data(tmp_path / "data/one", tasks)
+    (tmp_path / "data/one/manifest.json").write_text("{}")
     texts: dict[str, Mapping[str, str]] = {
         "good": ANSWERS,
         "self": MIDDLING,
@@ -110,30 +92,8 @@ def store(tmp_path: Path) -> Path:
     texts["baseline"] = MIDDLING
     for name, answers in texts.items():
         folder = tmp_path / "generate" / name
-        folder.mkdir(parents=True)
-        rows = [
-            Completion(task=task.id, completion=answers[task.tool], finish_reason="stop")
-            for task in tasks
-        ]
-        (folder / "completions.jsonl").write_text(dump_jsonl(rows))
+        save_completions(folder, tasks, lambda task, answers=answers: answers[task.tool])
     return tmp_path
-
-
-def run(
-    store: Path, config: JudgeConfig | ScoreConfig, output: str, spent: str | None = None
-) -> StageResult:
-    """Run a stage as a job does, and return what it reported."""
-    runtime = Runtime(
-        store=str(store),
-        output=output,
-        report=str(store / "report.json"),
-        prompts_dir=str(PROMPTS),
-        spent_usd=spent,
-    )
-    run_stage(StageDocument(config=config, runtime=runtime))
-    report = Report.model_validate_json((store / "report.json").read_bytes())
-    assert report.result is not None
-    return report.result
 
 
 def judge(
@@ -145,17 +105,8 @@ def judge(
     spent: str | None = None,
 ) -> StageResult:
     """Judge one variant."""
-    config = JudgeConfig.from_wire(
-        {
-            "data": "data/one",
-            "baseline": "generate/baseline",
-            "completions": f"generate/{variant}",
-            "prompts": {"builtin": "compact"},
-            "judges": judges,
-            "judging": judging or {},
-        }
-    )
-    return run(store, config, output or f"judge/{variant}", spent)
+    config = make_judge_config(f"generate/{variant}", judges, **(judging or {}))
+    return run(store, config, output or f"judge/{variant}", spent_usd=spent)
 
 
 def make_score_config(
@@ -253,7 +204,7 @@ def test_a_budget_ends_the_buying_and_not_the_run(
         "prices": {"inputUSDPerMillion": "0", "outputUSDPerMillion": "10000"},
     }
     short = judge(store, "good", priced, judging={"budgetUSD": "5"}, spent="1.5")
-    report = Report.model_validate_json((store / "report.json").read_bytes())
+    report = Report.model_validate_json((store / "judge-good.json").read_bytes())
     bought = len(FakeJudge.calls)
     more = judge(store, "good", priced, judging={"budgetUSD": "50"}, output="judge/more")
     nothing = judge(store, "weak", priced, judging={"budgetUSD": "5"}, spent="5")

@@ -14,12 +14,19 @@ from typing import Any
 
 import pytest
 from batch_server import KEY, VERDICT, BatchVendor, expire, refuse, say, serving_batches
+from judge_store import (
+    make_document,
+    make_judge_config,
+    make_tasks,
+    run_document,
+    save_completions,
+    save_data,
+)
 
-from tunebench_api.contract import JudgeConfig, Report, Runtime, StageDocument, StageResult
+from tunebench_api.contract import StageDocument, StageResult
 from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.judge.records import VerdictRow
-from tunebench_jobs.records import Completion, Task, dump_jsonl, load_jsonl
-from tunebench_jobs.stage import run_stage
+from tunebench_jobs.records import load_jsonl
 
 pytestmark = pytest.mark.jobs
 
@@ -45,28 +52,10 @@ def vendor() -> Iterator[tuple[str, BatchVendor]]:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Write tasks, and the completions of baseline and model."""
-    tasks = [
-        Task(
-            id=f"acme/x#{number}:Describe",
-            pr=f"acme/x#{number}",
-            repository="acme/x",
-            language="Go",
-            tool=Tool.DESCRIBE,
-            system="Describe.",
-            user=f"diff {number}",
-        )
-        for number in range(TASKS)
-    ]
-    files = {"data/one/eval.jsonl": dump_jsonl(tasks)}
+    tasks = make_tasks(TASKS, [Tool.DESCRIBE])
+    save_data(tmp_path / "data/one", tasks)
     for name in ("baseline", "model"):
-        rows = [
-            Completion(task=task.id, completion=f"title: {name}", finish_reason="stop")
-            for task in tasks
-        ]
-        files[f"generate/{name}/completions.jsonl"] = dump_jsonl(rows)
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+        save_completions(tmp_path / "generate" / name, tasks, f"title: {name}")
     return tmp_path
 
 
@@ -74,23 +63,8 @@ def write_stage(store: Path, address: str, **judge: Any) -> StageDocument:
     """Write the document of the judge stage."""
     secret = {"name": "keys", "key": "VENDOR_KEY"}
     spec = {"name": "vendor", "model": "openai/gpt-4o-2024-11-20", "batch": "Enabled", **judge}
-    config = JudgeConfig.from_wire(
-        {
-            "data": "data/one",
-            "baseline": "generate/baseline",
-            "completions": "generate/model",
-            "prompts": {"builtin": "compact"},
-            "judges": [{**spec, "apiBase": address, "secretRef": secret}],
-            "judging": {},
-        }
-    )
-    runtime = Runtime(
-        store=str(store),
-        output="judge/one",
-        report=str(store / "report.json"),
-        prompts_dir=str(PROMPTS),
-    )
-    document = StageDocument(config=config, runtime=runtime)
+    judges = [{**spec, "apiBase": address, "secretRef": secret}]
+    document = make_document(store, make_judge_config("generate/model", judges), "judge/one")
     (store / "stage.json").write_text(document.model_dump_json(by_alias=True))
     return document
 
@@ -108,10 +82,7 @@ def start(store: Path, address: str) -> subprocess.Popen[bytes]:
 
 def finish(store: Path, address: str, **judge: Any) -> StageResult:
     """Run the stage to its end here, and return what it reported."""
-    run_stage(write_stage(store, address, **judge))
-    report = Report.model_validate_json((store / "report.json").read_bytes())
-    assert report.result is not None
-    return report.result
+    return run_document(write_stage(store, address, **judge))
 
 
 def kill_when(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:

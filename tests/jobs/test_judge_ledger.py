@@ -18,18 +18,15 @@ import pytest
 from judge_shop import (
     Shop,
     append_entries,
-    make_config,
-    make_document,
-    make_tasks,
     name_questions,
     run_and_exit,
-    save_completions,
-    save_data,
     serving_shop,
 )
+from judge_store import make_document, make_judge_config, make_tasks, save_completions, save_data
 from make_run import make_run
 
 from tunebench_api.contract import JudgeConfig, StageDocument
+from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.journal import Journal
 from tunebench_jobs.judge.ledger import Ledger
 from tunebench_jobs.judge.records import VerdictRow
@@ -109,13 +106,13 @@ def live(document: StageDocument, store: Path, shop: Shop, killer: Killer) -> tu
 
 def judge_with_kills(store: Path, tasks: int, kills: int, seed: int) -> None:
     """Kill a stage so often, let it end, and hold what it bought against what it kept."""
-    rows = make_tasks(tasks)
+    rows = make_tasks(tasks, [Tool.DESCRIBE])
     save_data(store / "data/one", rows)
     save_completions(store / "generate/baseline", rows, "the baseline's")
     save_completions(store / "generate/a", rows, "the model's")
     chance = random.Random(seed)  # noqa: S311 - no secret
     with serving_shop() as (judge, shop):
-        document = make_document(store, make_config(judge, "a"), "judge/a")
+        document = make_document(store, make_judge_config("generate/a", [judge]), "judge/a")
         names = name_questions(document)
         # From the first question to among the last.
         moments = sorted(chance.sample(range(1, 2 * tasks), kills))
@@ -211,14 +208,16 @@ def test_writers_side_by_side_keep_what_they_say(tmp_path: Path) -> None:
 
 def test_stages_side_by_side_buy_nothing_twice(tmp_path: Path) -> None:
     """Variants with the same completions are judged at once, and each question is paid once."""
-    rows = make_tasks(5)
+    rows = make_tasks(5, [Tool.DESCRIBE])
     save_data(tmp_path / "data/one", rows)
     save_completions(tmp_path / "generate/baseline", rows, "the baseline's")
     for name in "abc":
         save_completions(tmp_path / "generate" / name, rows, "the model's")
     with serving_shop() as (judge, shop):
         documents = [
-            make_document(tmp_path, make_config(judge, name, repeats=2), f"judge/{name}")
+            make_document(
+                tmp_path, make_judge_config(f"generate/{name}", [judge], repeats=2), f"judge/{name}"
+            )
             for name in "abc"
         ]
         stages = [PROCESSES.Process(target=run_and_exit, args=(each,)) for each in documents]
@@ -255,7 +254,7 @@ def judge_all(store: Path, graph: Graph, shop: Shop) -> dict[str, int]:
 
 def test_one_more_model_costs_that_model_alone(tmp_path: Path) -> None:
     """A finished benchmark plus a model judges again nothing that is in the ledger."""
-    rows = make_tasks(4)
+    rows = make_tasks(4, [Tool.DESCRIBE])
     with serving_shop(garbled=10**9) as (judge, shop):
         two, three = (make_graph(judge, *models) for models in (("a", "b"), ("a", "b", "c")))
         save_data(tmp_path / three.data.output, rows)

@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_store import make_judge_config, make_tasks, run, save_completions, save_data
 from make_pulls import ANSWERS
 from scripted_judge import serving_judge
 
 from tunebench_api.contract import (
     AnyStageConfig,
     ControlConfig,
-    JudgeConfig,
-    Report,
-    Runtime,
     ScoreConfig,
-    StageDocument,
     StageResult,
 )
 from tunebench_api.reliability import Reliability
-from tunebench_api.v1alpha1 import Tool
-from tunebench_jobs.records import Completion, Task, dump_jsonl
-from tunebench_jobs.stage import run_stage
+from tunebench_jobs.records import Task
 
 pytestmark = [
     pytest.mark.jobs,
@@ -83,29 +78,11 @@ def judges() -> Iterator[dict[str, dict[str, Any]]]:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Write tasks and completions; the model's answers are long in every other pull request."""
-    tasks = [
-        Task(
-            id=f"acme/x#{number}:{tool}",
-            pr=f"acme/x#{number}",
-            repository="acme/x",
-            language="Go",
-            tool=tool,
-            system="You are a reviewer.",
-            user=f"diff {number}",
-        )
-        for number in range(PULLS)
-        for tool in Tool
-    ]
-    (tmp_path / "data/one").mkdir(parents=True)
-    (tmp_path / "data/one/eval.jsonl").write_text(dump_jsonl(tasks))
+    tasks = make_tasks(PULLS)
+    save_data(tmp_path / "data/one", tasks)
     for name in ("model", "baseline"):
         folder = tmp_path / "generate" / name
-        folder.mkdir(parents=True)
-        rows = [
-            Completion(task=task.id, completion=build_answer(task, name), finish_reason="stop")
-            for task in tasks
-        ]
-        (folder / "completions.jsonl").write_text(dump_jsonl(rows))
+        save_completions(folder, tasks, lambda task, name=name: build_answer(task, name))
     return tmp_path
 
 
@@ -119,37 +96,21 @@ def build_answer(task: Task, name: str) -> str:
     return answer.replace(plain[task.tool], plain[task.tool] + more, 1)
 
 
-def run(store: Path, config: AnyStageConfig, output: str) -> StageResult:
-    """Run a stage as a job does, and return what it reported."""
-    runtime = Runtime(
-        store=str(store),
-        output=output,
-        report=str(store / "report.json"),
-        prompts_dir=str(PROMPTS),
-    )
-    run_stage(StageDocument(config=config, runtime=runtime))
-    report = Report.model_validate_json((store / "report.json").read_bytes())
-    assert report.result is not None
-    assert report.result.state == "Succeeded", report.result.message
-    return report.result
+def succeed(store: Path, config: AnyStageConfig, output: str) -> StageResult:
+    """Run a stage that must succeed."""
+    result = run(store, config, output)
+    assert result.state == "Succeeded", result.message
+    return result
 
 
 def judge_and_score(store: Path, *judges: dict[str, Any]) -> tuple[Reliability, str]:
     """Judge the model and the padded control, and return what the score stage found and printed."""
     control = {"data": "data/one", "baseline": "generate/baseline", "control": "Padded"}
-    run(store, ControlConfig.from_wire(control), "control/padded")
+    succeed(store, ControlConfig.from_wire(control), "control/padded")
     completions = {"model": "generate/model", "padded": "control/padded"}
     judging = {"retries": 0}
     for name, folder in completions.items():
-        config = {
-            "data": "data/one",
-            "baseline": "generate/baseline",
-            "completions": folder,
-            "prompts": {"builtin": "compact"},
-            "judges": judges,
-            "judging": judging,
-        }
-        run(store, JudgeConfig.from_wire(config), f"judge/{name}")
+        succeed(store, make_judge_config(folder, judges, **judging), f"judge/{name}")
     scored = {
         "run": "test",
         "data": "data/one",
@@ -166,7 +127,7 @@ def judge_and_score(store: Path, *judges: dict[str, Any]) -> tuple[Reliability, 
              "completions": completions["padded"], "judge": "judge/padded"},
         ],
     }  # fmt: skip
-    result = run(store, ScoreConfig.from_wire(scored), "score/one")
+    result = succeed(store, ScoreConfig.from_wire(scored), "score/one")
     text = (store / "score/one/leaderboard.md").read_text()
     return Reliability.model_validate(result.summary["reliability"]), text
 

@@ -1,4 +1,4 @@
-"""A judge's server that keeps the receipt of each answer, and a store with something to judge."""
+"""A judge's server that keeps the receipt of each answer, and those who ask it or write."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from judge_store import PROMPTS
 from local_http import QuietHandler, serving
 from scripted_judge import build_answer
 
-from tunebench_api.contract import JudgeConfig, Runtime, StageDocument
-from tunebench_api.v1alpha1 import Tool
+from tunebench_api.contract import JudgeConfig, StageDocument
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.journal import Journal
 from tunebench_jobs.judge.comparisons import build_message, build_question, find_prompt_delimiters
 from tunebench_jobs.judge.ledger import Ledger, LedgerEntry
 from tunebench_jobs.judge.stage import build_judges, load_comparisons
 from tunebench_jobs.prompt_source import load_configured_prompts
-from tunebench_jobs.records import Completion, Task, dump_jsonl
 from tunebench_jobs.stage import run_stage
-
-PROMPTS = Path(__file__).parents[2] / "prompts"
 
 
 @dataclass
@@ -98,60 +95,6 @@ def serving_shop(**settings: Any) -> Iterator[tuple[dict[str, Any], Shop]]:
             "concurrency": 8,
         }
         yield judge, shop
-
-
-def make_tasks(count: int) -> list[Task]:
-    """Return tasks of as many pull requests."""
-    return [
-        Task(
-            id=f"acme/x#{number}:Describe",
-            pr=f"acme/x#{number}",
-            repository="acme/x",
-            language="Go",
-            tool=Tool.DESCRIBE,
-            system="Describe.",
-            user=f"diff {number}",
-        )
-        for number in range(count)
-    ]
-
-
-def save_completions(folder: Path, tasks: list[Task], text: str) -> None:
-    """Write what a model said, the same to each task."""
-    folder.mkdir(parents=True)
-    rows = [Completion(task=task.id, completion=text, finish_reason="stop") for task in tasks]
-    (folder / "completions.jsonl").write_text(dump_jsonl(rows))
-
-
-def save_data(folder: Path, tasks: list[Task]) -> None:
-    """Write the tasks as the data stage does."""
-    folder.mkdir(parents=True)
-    (folder / "eval.jsonl").write_text(dump_jsonl(tasks))
-
-
-def make_document(store: Path, config: JudgeConfig, output: str) -> StageDocument:
-    """Return what the judge stage is given."""
-    runtime = Runtime(
-        store=str(store),
-        output=output,
-        report=str(store / f"{output.replace('/', '-')}.json"),
-        prompts_dir=str(PROMPTS),
-    )
-    return StageDocument(config=config, runtime=runtime)
-
-
-def make_config(judge: dict[str, Any], variant: str, **judging: Any) -> JudgeConfig:
-    """Return the config of one variant's judge stage."""
-    return JudgeConfig.from_wire(
-        {
-            "data": "data/one",
-            "baseline": "generate/baseline",
-            "completions": f"generate/{variant}",
-            "prompts": {"builtin": "compact"},
-            "judges": [judge],
-            "judging": judging,
-        }
-    )
 
 
 def name_questions(document: StageDocument) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judge_store import make_tasks
 from virtual_time import run_virtually
 
 from tunebench_api.v1alpha1 import JudgeSpec, SecretRef, Tool
@@ -27,7 +28,7 @@ from tunebench_jobs.judge.ledger import Ledger, LedgerEntry, MissingCause, open_
 from tunebench_jobs.judge.stage import JudgeReport, judge_comparisons
 from tunebench_jobs.llm import Endpoint, Reply
 from tunebench_jobs.prompts import PromptSet, PromptTemplate
-from tunebench_jobs.records import Completion, Task
+from tunebench_jobs.records import Completion
 
 SECRET = "sk-very-secret"  # noqa: S105 - stands for a key
 PROMPTS = PromptSet(
@@ -91,22 +92,6 @@ def make_judge(name: str = "judge", model: str = "acme/judge-1", **settings: int
     return Judge(spec, endpoint, build_judge_digest(spec), "spec.judges[0]", sent=sent)
 
 
-def make_tasks(count: int) -> list[Task]:
-    """Return tasks of as many pull requests."""
-    return [
-        Task(
-            id=f"acme/x#{number}:Describe",
-            pr=f"acme/x#{number}",
-            repository="acme/x",
-            language="Go",
-            tool=Tool.DESCRIBE,
-            system="Describe.",
-            user=f"diff {number}",
-        )
-        for number in range(count)
-    ]
-
-
 def run_stage(  # noqa: PLR0913 - most tests need few of them
     store: Path,
     script: ScriptedJudge,
@@ -117,7 +102,7 @@ def run_stage(  # noqa: PLR0913 - most tests need few of them
     repeats: int = 1,
 ) -> list[JudgeReport]:
     """Judge `model` against a fixed baseline."""
-    rows = make_tasks(tasks)
+    rows = make_tasks(tasks, [Tool.DESCRIBE])
     sides = (
         {row.id: Completion(task=row.id, completion=text, finish_reason="stop") for row in rows}
         for text in (model, "baseline")
@@ -187,7 +172,7 @@ def test_other_judges_finish_when_one_is_away(tmp_path: Path) -> None:
         return await script(endpoint, messages)
 
     pair = (make_judge(name="away", model="acme/away"), make_judge())
-    rows = make_tasks(2)
+    rows = make_tasks(2, [Tool.DESCRIBE])
     sides = {row.id: Completion(task=row.id, completion="x", finish_reason="stop") for row in rows}
     comparisons = list(build_comparisons(rows, sides, sides))
     with pytest.raises(RetryableError, match="judge `away`"):
