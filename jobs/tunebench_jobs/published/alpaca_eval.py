@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import field_validator
 
 from tunebench_jobs.judge.ledger import MissingCause
-from tunebench_jobs.published.games import FIRST, SECOND, TIE, Contestant, Game
+from tunebench_jobs.published.games import FIRST, SECOND, TIE, Game, Side
 from tunebench_jobs.published.rows import PublishedRow, Row
 
 _ID_LENGTH = 16
@@ -66,8 +66,8 @@ def parse_annotation(row: Row) -> Iterator[Game]:
         group=said.dataset or "",
         judge=said.annotator,
         prompt="",
-        first=Contestant(said.generator_1, said.output_1),
-        second=Contestant(said.generator_2, said.output_2),
+        first=Side(said.generator_1, said.output_1),
+        second=Side(said.generator_2, said.output_2),
         shown_so=False,
         preference=said.preference,
         missing=MissingCause.UNREADABLE if said.preference is None else None,

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from tunebench_jobs.judge.ledger import MissingCause
-from tunebench_jobs.published.games import FIRST, SECOND, TIE, Contestant, Game
+from tunebench_jobs.published.games import FIRST, SECOND, TIE, Game, Side
 from tunebench_jobs.published.prompts import Sides, find_sides
 from tunebench_jobs.published.rows import BrokenRowError, PublishedRow, Row
 
@@ -82,8 +82,8 @@ def parse_judged_question(row: Row, baseline: str) -> Iterator[Game]:
             group=said.category or "",
             judge=said.judge,
             prompt="",
-            first=Contestant(names[0], texts.first),
-            second=Contestant(names[1], texts.second),
+            first=Side(names[0], texts.first),
+            second=Side(names[1], texts.second),
             shown_so=True,
             preference=preference,
             missing=missing,

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tunebench_jobs.judge.ledger import MissingCause
 from tunebench_jobs.published.arena_hard import ERROR_TEXT
-from tunebench_jobs.published.games import FIRST, SECOND, TIE, Contestant, Game
+from tunebench_jobs.published.games import FIRST, SECOND, TIE, Game, Side
 from tunebench_jobs.published.prompts import Sides, find_sides
 from tunebench_jobs.published.rows import PublishedRow, Row
 
@@ -56,8 +56,8 @@ def parse_match(row: Row) -> Iterator[Game]:
             group=f"turn {said.turn}",
             judge=said.judge[0],
             prompt=said.judge[1] if len(said.judge) > 1 else "",
-            first=Contestant(names[0], texts.first),
-            second=Contestant(names[1], texts.second),
+            first=Side(names[0], texts.first),
+            second=Side(names[1], texts.second),
             shown_so=True,
             preference=preference,
             missing=_find_cause(reply) if preference is None else None,

@@ -11,7 +11,7 @@ FIRST, TIE, SECOND = 1.0, 1.5, 2.0
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Side:
     """One of two completions; its text is absent where the file does not hold it."""
 
     name: str
@@ -32,8 +32,8 @@ class Game:
     judge: str
     # Which of the judge's prompts, where the source says so.
     prompt: str
-    first: Contestant
-    second: Contestant
+    first: Side
+    second: Side
     # Whether the judge saw them in this order; else the source does not say which it saw.
     shown_so: bool
     preference: float | None
