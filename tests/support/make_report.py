@@ -32,8 +32,8 @@ from tunebench_jobs.records import Completion, Task
 from tunebench_jobs.report.material import Material, PullFacts, Training
 from tunebench_jobs.report.published_2024 import load_published
 from tunebench_jobs.report.render import render_report
+from tunebench_jobs.score.build import build_results
 from tunebench_jobs.score.outcomes import JudgedVariant
-from tunebench_jobs.score.report import build_results
 from tunebench_jobs.train.curve import Curve, extend_curve
 
 JUDGES = (

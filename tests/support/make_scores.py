@@ -20,8 +20,8 @@ from tunebench_jobs.judge.ledger import MissingCause
 from tunebench_jobs.judge.records import VerdictRow
 from tunebench_jobs.judge.verdicts import Winner
 from tunebench_jobs.records import Completion, Task
+from tunebench_jobs.score.build import build_results
 from tunebench_jobs.score.outcomes import JudgedVariant
-from tunebench_jobs.score.report import build_results
 from tunebench_jobs.score.results import FunnelStep, Results
 
 ANSWERS = {

@@ -24,7 +24,7 @@ from tunebench_jobs.judge.batch_log import BatchLog
 from tunebench_jobs.judge.batches import Batching, OpenLedger, ask_in_batches, open_beside
 from tunebench_jobs.judge.comparisons import Question
 from tunebench_jobs.judge.ledger import LedgerEntry, MissingCause, open_ledger
-from tunebench_jobs.judge.panel import Asked
+from tunebench_jobs.judge.questions import Asked
 from tunebench_jobs.llm import Endpoint, Reply
 from tunebench_jobs.prices import Prices
 

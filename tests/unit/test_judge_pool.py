@@ -20,7 +20,7 @@ from tunebench_jobs.judge.asking import Asking, Judge
 from tunebench_jobs.judge.breaker import MOST_FAILURES, PATIENCE_SECONDS, Breaker
 from tunebench_jobs.judge.comparisons import Message, Question
 from tunebench_jobs.judge.ledger import Ledger, MissingCause
-from tunebench_jobs.judge.panel import Asked, ask_judge
+from tunebench_jobs.judge.questions import Asked, ask_judge
 from tunebench_jobs.llm import Endpoint, NoAnswerError, Reply
 from tunebench_jobs.prices import Prices
 from tunebench_jobs.throttle import tell_time

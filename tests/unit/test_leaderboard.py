@@ -34,9 +34,9 @@ from tunebench_jobs.errors import InputError
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.verdicts import Winner
 from tunebench_jobs.records import Completion, Task
+from tunebench_jobs.score.build import build_summary
 from tunebench_jobs.score.markdown import render_markdown
 from tunebench_jobs.score.outcomes import JudgedVariant
-from tunebench_jobs.score.report import build_summary
 from tunebench_jobs.score.results import Results, VariantResult
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "leaderboard.md"

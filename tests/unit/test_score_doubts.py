@@ -12,8 +12,8 @@ from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.verdicts import Winner
 from tunebench_jobs.records import Completion, Task
 from tunebench_jobs.score.benchmark_2024 import find_panel_replication, find_replication
+from tunebench_jobs.score.build import build_summary
 from tunebench_jobs.score.markdown import render_markdown
-from tunebench_jobs.score.report import build_summary
 from tunebench_jobs.score.results import Results
 
 TASKS = make_tasks(60, [Tool.DESCRIBE])

@@ -12,8 +12,8 @@ from tunebench_api.v1alpha1 import JudgeSpec
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.verdicts import Winner
 from tunebench_jobs.records import Task
+from tunebench_jobs.score.build import build_summary
 from tunebench_jobs.score.markdown import render_markdown
-from tunebench_jobs.score.report import build_summary
 from tunebench_jobs.score.results import Results
 
 TASKS = make_tasks(30)

@@ -14,7 +14,7 @@ from tunebench_jobs.judge.batch_log import LOG_FOLDER, BatchLog
 from tunebench_jobs.judge.batches import Batching, ask_in_batches, open_beside
 from tunebench_jobs.judge.comparisons import Question
 from tunebench_jobs.judge.ledger import Ledger, MissingCause
-from tunebench_jobs.judge.panel import Asked, list_open_questions, name_judge
+from tunebench_jobs.judge.questions import Asked, list_open_questions, name_judge
 from tunebench_jobs.parameters import find_provider
 from tunebench_jobs.prices import find_known_prices
 

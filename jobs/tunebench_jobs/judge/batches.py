@@ -28,7 +28,7 @@ from tunebench_jobs.judge.batch_lines import Said, build_line, group_lines, pars
 from tunebench_jobs.judge.batch_log import BatchLog, Pending
 from tunebench_jobs.judge.comparisons import Question
 from tunebench_jobs.judge.ledger import Ledger, LedgerEntry, MissingCause
-from tunebench_jobs.judge.panel import Asked, is_settled, list_open_questions
+from tunebench_jobs.judge.questions import Asked, is_settled, list_open_questions
 from tunebench_jobs.judge.talk import Talk
 from tunebench_jobs.llm import Reply
 from tunebench_jobs.prices import Prices

@@ -16,7 +16,7 @@ from tunebench_jobs.tokens import count_tokens
 
 
 @dataclass(frozen=True)
-class Bounds:
+class QuestionBounds:
     """Most tokens of each part of what a judge is sent, and questions to one judge."""
 
     questions: int
@@ -36,7 +36,7 @@ class Outlook:
     """One judge before its work; what nobody knows is absent."""
 
     judge: str
-    bounds: Bounds
+    bounds: QuestionBounds
     sent: Sent
     # Tokens that the model reads at most.
     context: int | None
@@ -69,11 +69,11 @@ class Outlook:
         }
 
 
-def build_bounds(scale: JudgingScale, prompts: PromptSet) -> Bounds:
+def build_bounds(scale: JudgingScale, prompts: PromptSet) -> QuestionBounds:
     """Return how long questions may be; a limit of the prompt set holds as well as the data's."""
     limit = prompts.diff.max_model_tokens
     exact = [scale.task_tokens] * scale.exact + [limit] * bool(limit)
-    return Bounds(
+    return QuestionBounds(
         questions=scale.questions,
         scaffold=count_tokens(prompts.render_evaluate("", "", "")),
         task=min(exact, default=scale.task_tokens),
@@ -82,7 +82,7 @@ def build_bounds(scale: JudgingScale, prompts: PromptSet) -> Bounds:
     )
 
 
-def build_outlook(spec: JudgeSpec, bounds: Bounds, sent: Sent) -> Outlook:
+def build_outlook(spec: JudgeSpec, bounds: QuestionBounds, sent: Sent) -> Outlook:
     """Return what a judge must read, and what it costs if every question is as long as may be."""
     prices = find_known_prices(spec, batch=spec.batch is Batch.ENABLED)
     facts = find_model_facts(load_litellm(), spec.model)

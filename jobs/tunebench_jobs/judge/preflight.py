@@ -12,8 +12,8 @@ from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError, JobError
 from tunebench_jobs.judge.batch_api import PROVIDERS
 from tunebench_jobs.judge.outlook import (
-    Bounds,
     Outlook,
+    QuestionBounds,
     build_bounds,
     build_outlook,
     check_budget,
@@ -112,7 +112,7 @@ def _build_keyless(spec: JudgeSpec) -> Endpoint:
     return Endpoint(spec.model, spec.api_base, temperature=temperature, max_tokens=spec.max_tokens)
 
 
-def _find_bounds(config: PreflightConfig, context: StageContext) -> Bounds | None:
+def _find_bounds(config: PreflightConfig, context: StageContext) -> QuestionBounds | None:
     """Return how long questions may be; nothing where the prompts are broken, as another says."""
     if config.scale is None:
         return None

@@ -43,8 +43,8 @@ from tunebench_jobs.judge.ledger import (
     build_judge_file,
     open_ledger,
 )
-from tunebench_jobs.judge.panel import Asked, ask_judge
 from tunebench_jobs.judge.progress import ProgressLine
+from tunebench_jobs.judge.questions import Asked, ask_judge
 from tunebench_jobs.judge.records import (
     VERDICTS_FILE,
     VerdictRow,

@@ -18,9 +18,9 @@ from tunebench_jobs.judge.records import VERDICTS_FILE, VerdictRow
 from tunebench_jobs.judge.stage import load_completions
 from tunebench_jobs.records import COMPLETIONS_FILE, Completion, Task, load_jsonl
 from tunebench_jobs.report.save import save_report
+from tunebench_jobs.score.build import build_results, build_summary
 from tunebench_jobs.score.outcomes import JudgedVariant
 from tunebench_jobs.score.outputs import Scored, save_outputs
-from tunebench_jobs.score.report import build_results, build_summary
 from tunebench_jobs.score.results import FunnelStep, Setting
 from tunebench_jobs.stage import load_result
 from tunebench_jobs.tracking.scored import track
