@@ -39,6 +39,8 @@ TIMEOUT_SECONDS = 300.0
 # A server that says so has too much to do; one that is broken says nothing of its limits.
 _BUSY_STATUSES = frozenset({429, 529})
 _UNLIMITED = 1_000_000
+# Longer than any reply that a run may ask for; some servers forget `max_tokens`.
+_MOST_CHARACTERS = 4_000_000
 # No model reads or writes more at once; a server that says so has counted wrong.
 _MOST_TOKENS = 100_000_000
 _MAX_MESSAGE = 600
@@ -385,10 +387,12 @@ def _build_reply(raw: Any, litellm: Any) -> Reply:
     if not (is_token_count(prompt_tokens) and is_token_count(completion_tokens)):
         # The price follows from them.
         prompt_tokens, completion_tokens, cost = 0, 0, None
+    text = choice.message.content or ""
+    is_cut = len(text) > _MOST_CHARACTERS
     return Reply(
-        text=choice.message.content or "",
+        text=text[:_MOST_CHARACTERS],
         cost_usd=float(cost) if cost else None,
-        finish_reason=choice.finish_reason or "stop",
+        finish_reason="length" if is_cut else choice.finish_reason or "stop",
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         limits=_find_limits(hidden.get("additional_headers") or {}),

@@ -48,13 +48,14 @@ class FakeVendor(QuietHandler, BaseHTTPRequestHandler):
     headers_sent: ClassVar[dict[str, str]] = {}
     usage: ClassVar[dict[str, int]] = {}
     drip_seconds: ClassVar[float] = 0.0
+    text: ClassVar[str] = "title: x"
 
     def do_POST(self) -> None:
         """Answer one chat."""
         body = self.read_json()
         self.seen.append({**body, "authorization": self.headers["authorization"]})
         status = self.statuses.pop(0) if self.statuses else 200
-        message = {"role": "assistant", "content": "title: x"}
+        message = {"role": "assistant", "content": self.text}
         choices = [{"index": 0, "message": message, "finish_reason": "length"}]
         usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9, **self.usage}
         good = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
@@ -80,6 +81,7 @@ def vendor() -> Iterator[Endpoint]:
     FakeVendor.headers_sent.clear()
     FakeVendor.usage.clear()
     FakeVendor.drip_seconds = 0.0
+    FakeVendor.text = "title: x"
     with serving(FakeVendor) as address:
         base = f"{address}/v1"
         yield Endpoint("openai/big", base, KEY, temperature=0.0, max_tokens=64, extra={"seed": 3})
@@ -261,6 +263,14 @@ async def test_a_server_that_cannot_count_says_nothing(vendor: Endpoint, tokens:
 
     assert (reply.prompt_tokens, reply.completion_tokens, reply.cost_usd) == (0, 0, None)
     assert reply.text == "title: x"
+
+
+async def test_a_reply_that_does_not_end_is_cut(vendor: Endpoint) -> None:
+    """A server that forgets `max_tokens` fills no ledger."""
+    FakeVendor.text = "x" * 5_000_000
+    reply = await ask_once(vendor, CHAT)
+
+    assert (len(reply.text), reply.finish_reason) == (4_000_000, "length")
 
 
 async def test_a_server_that_drips_is_left(vendor: Endpoint) -> None:

@@ -23,9 +23,15 @@ from tunebench_jobs.diffs import Options2024
 from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.journal import Journal
 from tunebench_jobs.judge.asking import Asking, Judge
-from tunebench_jobs.judge.comparisons import Message, build_comparisons, build_judge_digest
+from tunebench_jobs.judge.comparisons import (
+    Message,
+    Question,
+    build_comparisons,
+    build_judge_digest,
+)
 from tunebench_jobs.judge.ledger import Ledger, LedgerEntry, MissingCause, open_ledger
 from tunebench_jobs.judge.stage import JudgeReport, judge_comparisons
+from tunebench_jobs.judge.talk import Talk
 from tunebench_jobs.llm import Endpoint, Reply
 from tunebench_jobs.prompts import PromptSet, PromptTemplate
 from tunebench_jobs.records import Completion
@@ -214,6 +220,15 @@ def test_unreadable_replies_are_asked_for_again_with_the_problem(tmp_path: Path)
         ("Model", 3, 1.25),
         ("Model", 3, 1.25),
     ]
+
+
+def test_a_long_reply_is_not_sent_back_whole() -> None:
+    """What a judge is reminded of is paid for once more."""
+    talk = Talk(Question("key", ({"role": "user", "content": "Which?"},), {}))
+    talk.hear(Reply("x" * 1_000_000, None, "length"), None)
+
+    assert len(talk.text) == 1_000_000
+    assert talk.characters < 11_000
 
 
 def test_a_reply_that_stays_unreadable_is_missing(tmp_path: Path) -> None:

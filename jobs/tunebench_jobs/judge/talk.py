@@ -12,6 +12,9 @@ from tunebench_jobs.judge.verdicts import find_problem
 from tunebench_jobs.llm import Reply
 from tunebench_jobs.tokens import count_message_tokens, count_tokens
 
+# Characters of an unreadable reply that are sent back; more would only be paid for.
+_MOST_REPEATED = 10_000
+
 
 @dataclass
 class Talk:
@@ -98,5 +101,5 @@ def _build_reminder(said: str, problem: str, *, cut_off: bool) -> list[Message]:
         "Answer again, with nothing but the YAML document that was asked for."
     )
     # Some servers refuse a message without content.
-    said = said.strip() or "(nothing)"
+    said = said.strip()[:_MOST_REPEATED] or "(nothing)"
     return [{"role": "assistant", "content": said}, {"role": "user", "content": text}]
