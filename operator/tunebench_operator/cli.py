@@ -30,9 +30,9 @@ from tunebench_operator.cli_options import (
 )
 from tunebench_operator.dataset_cli import dataset_app
 from tunebench_operator.errors import UserError
-from tunebench_operator.local.cluster import LocalCluster, load_status
+from tunebench_operator.local.cluster import LocalCluster, load_saved_status
 from tunebench_operator.local.display import Display
-from tunebench_operator.local.runfile import load_run, load_source_digests
+from tunebench_operator.local.runfile import load_named_run, load_run, load_source_digests
 from tunebench_operator.local.supervisor import Ending, drive
 from tunebench_operator.plan import plan
 from tunebench_operator.printing import (
@@ -253,10 +253,10 @@ def _give_up(problems: Sequence[Problem], code: int) -> NoReturn:
 
 
 def _load_saved(name: str, store: str | None) -> tuple[Path, BenchmarkRunStatus]:
-    run = load_run(Path(name)) if Path(name).is_file() else None
+    run = load_named_run(name)
     root = place_of(run, store).root
     run_name = run.metadata.name if run else name
-    status = load_status(root / "runs" / run_name)
+    status = load_saved_status(root / "runs" / run_name)
     if status is None:
         known = sorted(path.parent.name for path in root.glob("runs/*/status.json"))
         have = f"it has {', '.join(known)}" if known else "it has none"

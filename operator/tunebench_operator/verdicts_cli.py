@@ -12,9 +12,9 @@ import typer
 from tunebench_api.contract import VerdictFormat
 from tunebench_operator.cli_options import Output, OutputOption, Store, place_of, run_job_tool
 from tunebench_operator.errors import UserError
-from tunebench_operator.local.cluster import load_status
+from tunebench_operator.local.cluster import load_saved_status
 from tunebench_operator.local.place import StorePlace
-from tunebench_operator.local.runfile import load_run
+from tunebench_operator.local.runfile import load_named_run
 
 verdicts_app = typer.Typer(help="Bring verdicts of other tools in.", no_args_is_help=True)
 
@@ -88,7 +88,7 @@ def score_command(  # noqa: PLR0913, PLR0917 - options of a command line
 
     Example: tunebench score ours
     """
-    run = load_run(Path(names[0])) if len(names) == 1 and Path(names[0]).is_file() else None
+    run = load_named_run(names[0]) if len(names) == 1 else None
     place = place_of(run, store)
     place.pull()
     wanted = [run.metadata.name] if run else names
@@ -119,7 +119,7 @@ def _name_results(place: StorePlace, results: Mapping[str, str]) -> list[str]:
 
 def _find_results(root: Path, name: str) -> str:
     """Return where a run's results lie; nothing where there is no such run, or none yet."""
-    status = load_status(root / "runs" / name)
+    status = load_saved_status(root / "runs" / name)
     if status is not None and not status.results:
         raise UserError(f"run `{name}` has no results yet; see `tunebench results {name}`")
     return status.results if status else ""

@@ -129,6 +129,29 @@ def test_a_store_that_is_a_file_is_for_the_user_to_mend(
     assert str(store) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["report", "score", "results"])
+def test_what_no_run_is_found_by_is_said(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Absent files, files that are no run and broken statuses have words of their own."""
+    store = tmp_path / "store"
+    damaged = store / "runs/ours/status.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text('{"ofTomorrow": 1}')
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text("[]")
+    for name, words in (
+        ("absent.yaml", "file `absent.yaml` must exist"),
+        (str(wrong), f"`{wrong}` must be"),
+        ("ours", f"`{damaged}` must be the status of a run of this version"),
+    ):
+        assert run_main(monkeypatch, command, name, "--store", str(store)) == 2
+        assert words in capsys.readouterr().err.replace("\n", "")
+
+
 def test_an_empty_variable_is_none() -> None:
     """`TUNEBENCH_STORE=` does not mean the working directory."""
     assert load_settings({"TUNEBENCH_STORE": "", "TUNEBENCH_PROMPTS_DIR": ""}) == load_settings({})

@@ -276,6 +276,23 @@ def load_status(run_dir: Path) -> BenchmarkRunStatus | None:
         return None
 
 
+def load_saved_status(run_dir: Path) -> BenchmarkRunStatus | None:
+    """Return the status that a run saved last; nothing where there is no such run.
+
+    Raises:
+        UserError: There is one that cannot be read.
+    """
+    status = load_status(run_dir)
+    path = run_dir / "status.json"
+    if status is None and path.is_file():
+        msg = (
+            f"`{path}` must be the status of a run of this version, and cannot be read; start the "
+            "run again, which writes it anew"
+        )
+        raise UserError(msg)
+    return status
+
+
 def _describe_exit(code: int, log: Path) -> tuple[str, str]:
     """Return reason and message for a child that ended without a result."""
     tail = ""

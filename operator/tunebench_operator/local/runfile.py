@@ -33,6 +33,7 @@ from tunebench_operator.yaml_text import parse_yaml
 PACKAGE_SCHEME = "package://"
 # What etcd takes at most, less what the API server adds.
 MAX_RUN_BYTES = 1 << 20
+_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 _GIT_TIMEOUT_SECONDS = 60
 
 
@@ -58,7 +59,28 @@ def load_run(path: Path) -> BenchmarkRun:
     except (yaml.YAMLError, ValueError) as error:
         msg = f"`{path}` must hold one YAML document: {error}"
         raise UserError(msg) from error
+    if not isinstance(raw, dict):
+        msg = (
+            f"`{path}` must be a run, a mapping with `apiVersion`, `kind` and `spec`, got "
+            f"{type(raw).__name__}"
+        )
+        raise UserError(msg)
     return resolve_paths(parse_run(raw), path.resolve().parent)
+
+
+def load_named_run(name: str) -> BenchmarkRun | None:
+    """Return the run of a file, or nothing where `name` is that of a run in a store.
+
+    Raises:
+        UserError: It can only be a file, and there is none; or as of `load_run`.
+        InvalidRunError: As of `load_run`.
+    """
+    path = Path(name)
+    if path.is_file():
+        return load_run(path)
+    if path.suffix in _SUFFIXES:
+        raise UserError(f"file `{name}` must exist; correct the path, or give a run's name")
+    return None
 
 
 def resolve_paths(run: BenchmarkRun, folder: Path) -> BenchmarkRun:
