@@ -36,6 +36,7 @@ from tunebench_operator.local.runfile import load_named_run, load_run, load_sour
 from tunebench_operator.local.supervisor import Ending, drive
 from tunebench_operator.plan import plan
 from tunebench_operator.printing import (
+    describe_gaps,
     failed_stages,
     print_json,
     print_problems,
@@ -44,7 +45,6 @@ from tunebench_operator.printing import (
     say_failures,
     say_warnings,
     stderr,
-    variants_without_verdicts,
 )
 from tunebench_operator.settings import load_settings
 from tunebench_operator.verdicts_cli import score_command, verdicts_app
@@ -288,8 +288,8 @@ def _explain(ending: Ending, run: BenchmarkRun, root: Path) -> int:
     }
     code = codes.get(summary.reason)
     if code is None or code == EXIT_PARTIAL:
-        missing = ", ".join(variants_without_verdicts(ending.status))
-        say(f"{summary.reason}: no result for {missing if code else 'the run'}")
+        gaps = describe_gaps(ending.status, summary.message) if code else "no result for the run"
+        say(f"{summary.reason}: {gaps}")
         say_failures(ending.status, root / "runs" / run.metadata.name / "children")
     else:
         say(f"{summary.reason}: {summary.message}")

@@ -94,6 +94,12 @@ def variants_without_verdicts(status: BenchmarkRunStatus) -> list[str]:
     ]
 
 
+def describe_gaps(status: BenchmarkRunStatus, message: str) -> str:
+    """Say what a run that partly succeeded lacks; `message` tells it where that is no variant."""
+    variants = variants_without_verdicts(status)
+    return f"no result for {', '.join(variants)}" if variants else message
+
+
 def _list_problems(status: BenchmarkRunStatus) -> Iterator[dict[str, str]]:
     for stage in failed_stages(status):
         for line in stage.message.splitlines() or [""]:

@@ -11,7 +11,7 @@ from make_run import make_body
 from tunebench_api.errors import Problem, parse_problem
 from tunebench_api.v1alpha1 import BenchmarkRunStatus, StageStatus
 from tunebench_operator import cli
-from tunebench_operator.printing import print_results, say_failures, wants_json
+from tunebench_operator.printing import describe_gaps, print_results, say_failures, wants_json
 from tunebench_operator.settings import load_settings
 
 HALF_FAILED = BenchmarkRunStatus(
@@ -172,6 +172,15 @@ def test_every_failed_stage_is_named(capsys: pytest.CaptureFixture[str]) -> None
     assert "train/b failed: StoreFull: free space" in said
     assert said.count("log.txt") == 2
     assert "judge/b" not in said
+
+
+def test_a_run_that_lacks_verdicts_alone_says_so() -> None:
+    """Where every variant has its row, what is missing is named by the condition."""
+    whole = BenchmarkRunStatus(stages=(StageStatus(name="judge/a", state="Succeeded"),))
+    message = "40 verdicts are missing; judge `gone` is away"
+
+    assert describe_gaps(whole, message) == message
+    assert describe_gaps(HALF_FAILED, message) == "no result for b"
 
 
 def test_a_run_that_failed_lists_its_problems(capsys: pytest.CaptureFixture[str]) -> None:

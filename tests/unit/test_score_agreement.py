@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make_scores import LLM, OTHER, Rule, make_tasks, make_variant, score
+from make_scores import LLM, OTHER, Rule, always, make_tasks, make_variant, score
 from scipy.stats import kendalltau
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from tunebench_api.v1alpha1 import JudgeSpec
 from tunebench_jobs.judge.verdicts import Winner
+from tunebench_jobs.records import Completion
 from tunebench_jobs.score.agreement import build_alphas, build_coincidences, build_tau
 from tunebench_jobs.score.statistics import build_agreement
 
@@ -101,3 +102,23 @@ def test_one_judge_agrees_with_nobody() -> None:
     results = score(tasks, [LLM], make_variant("a", tasks, [LLM], by_judge({"llm": 9})))
 
     assert results.panel_agreement is None
+
+
+def test_what_no_judge_was_asked_is_no_agreement() -> None:
+    """Empty completions are lost unasked, which says nothing of judges."""
+    tasks = make_tasks(4)
+    empty = {
+        task.id: Completion(task=task.id, completion=" ", finish_reason="stop")
+        for task in tasks[:6]
+    }
+    judges = [LLM, OTHER]
+    results = score(
+        tasks,
+        judges,
+        make_variant("half", tasks, judges, always(Winner.BASELINE), completions=empty),
+    )
+
+    [pair] = results.agreement
+    assert pair.comparisons == 2 * (len(tasks) - len(empty))
+    assert results.panel_agreement is not None
+    assert results.panel_agreement.comparisons == pair.comparisons

@@ -176,7 +176,10 @@ def _rank(board: Board, judges: Sequence[int]) -> NDArray[np.intp]:
 
 
 def _list_levels(board: Board, judges: Sequence[int]) -> NDArray[np.intp]:
-    """Return levels by judge, variant, task, order and repeat, of all variants but the controls."""
+    """Return levels by judge, variant, task, order and repeat, of all variants but the controls.
+
+    Empty completions have none: they are lost, and no judge was asked.
+    """
     repeats = max((entry.outcomes.points.shape[-1] for entry in board.contestants), default=1)
     levels = np.full(
         (len(judges), len(board.contestants), len(board.tasks), 2, repeats), -1, dtype=np.intp
@@ -184,6 +187,8 @@ def _list_levels(board: Board, judges: Sequence[int]) -> NDArray[np.intp]:
     for number, entry in enumerate(board.contestants):
         points = entry.outcomes.points[list(judges)]
         levels[:, number, :, :, : points.shape[-1]] = code_levels(points)
+        empty = [not row.completion.strip() for row in entry.variant.completions]
+        levels[:, number, empty] = -1
     return levels
 
 
