@@ -9,8 +9,10 @@ import importlib.util
 import json
 import os
 import re
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import httpx
 
@@ -18,6 +20,7 @@ from tunebench_api.contract import Base
 from tunebench_jobs.chat import ensure_chat_template
 from tunebench_jobs.errors import InputError, JobError, RetryableError
 from tunebench_jobs.gguf import convert_gguf, load_digest
+from tunebench_jobs.tokenizer_files import load_filed_tokenizer
 
 _PACKAGE = re.compile(r"package://([A-Za-z_][A-Za-z0-9_]*)((?:/[A-Za-z0-9_.-]+)*)")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?")
@@ -122,12 +125,8 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         InputError: The files are broken, or the tokenizer has no end-of-text token.
     """
-    from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds to import
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = load_filed_tokenizer(folder)
     except (OSError, ValueError, KeyError) as error:
         msg = f"tokenizer in {folder} cannot be loaded: {error}"
         raise InputError(msg, reason=_UNUSABLE) from error
@@ -141,8 +140,11 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_model(folder: Path, dtype: Any) -> Any:
+def load_model(folder: Path, dtype: Any, *, nf4_device: Any = None) -> Any:
     """Load a causal language model in the given torch dtype.
+
+    With `nf4_device`, the weights of its linear layers are frozen in 4 bits there, and compute in
+    `dtype`.
 
     Raises:
         InputError: The architecture is not known, or weights are missing.
@@ -151,6 +153,7 @@ def load_model(folder: Path, dtype: Any) -> Any:
     from transformers.utils import logging as logging_of_transformers  # noqa: PLC0415 - likewise
 
     logging_of_transformers.disable_progress_bar()
+    quantized = {} if nf4_device is None else _build_nf4(dtype, nf4_device)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -159,6 +162,7 @@ def load_model(folder: Path, dtype: Any) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            **quantized,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         msg = f"model in {folder} cannot be loaded: {error}"
@@ -168,7 +172,40 @@ def load_model(folder: Path, dtype: Any) -> Any:
         missing = sorted(info["missing_keys"])
         msg = f"model in {folder} must have all weights, got none for {missing[0]} ({len(missing)})"
         raise InputError(msg, reason=_UNUSABLE)
+    if nf4_device is not None:
+        _keep_arithmetic(model)
     return model
+
+
+def leave_out_nf4() -> None:
+    """Spare this process the import of bitsandbytes, 3 s of a CPU, where nothing is in 4 bits.
+
+    PEFT imports it wherever it is installed; must be called before anything imports PEFT.
+    """
+    sys.modules.setdefault("bitsandbytes", cast("ModuleType", None))
+
+
+def _keep_arithmetic(model: Any) -> None:
+    """Keep layers in 4 bits from packing their weights anew on a CPU at the first inference.
+
+    They would then compute in bfloat16, other than in training, and never go back.
+    """
+    for part in model.modules():
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False
+
+
+def _build_nf4(dtype: Any, device: Any) -> dict[str, Any]:
+    """Return the arguments that load weights in NF4, with the scales of their blocks in 8 bits."""
+    from transformers import BitsAndBytesConfig  # noqa: PLC0415 - takes seconds to import
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _find_folder(base: Base) -> Path | None:

@@ -61,12 +61,20 @@ class StageKind(StrEnum):
     CLEANUP = "cleanup"
 
 
+class Quantization(StrEnum):
+    """Number format of frozen weights that are kept smaller than they compute."""
+
+    NF4 = "NF4"
+
+
 class Base(Wire):
     """A base model, as the jobs load it."""
 
     base: str
     revision: str | None = None
     gguf_file: str | None = None
+    # Adapters of QLoRA fit no other weights than the ones that they were trained on.
+    quantization: Quantization | None = None
     # Digest of a local base's files, so that a changed folder is another base.
     fingerprint: str | None = None
 

@@ -107,8 +107,12 @@ def _find_in_spec(spec: BenchmarkRunSpec, backend: Backend) -> Iterator[Problem]
 def _find_in_model(model: ModelSpec, path: str, backend: Backend) -> Iterator[Problem]:
     tuning = model.tuning
     yield from _find_scheme(f"{path}.base", model.base, _BASES)
-    if tuning.method is TuningMethod.QLORA:
-        yield _refuse_value(f"{path}.tuning.method", tuning.method)
+    if tuning.method is TuningMethod.QLORA and tuning.deepspeed is not DeepSpeed.NONE:
+        message = (
+            f"must be None with `tuning.method: QLoRA`, got {tuning.deepspeed}: only adapters are "
+            "trained, too few to be worth sharing out"
+        )
+        yield Problem(f"{path}.tuning.deepspeed", message)
     if tuning.deepspeed is DeepSpeed.AUTO:
         yield _refuse_value(f"{path}.tuning.deepspeed", tuning.deepspeed)
     if model.resources.pool is not None and backend is Backend.LOCAL:

@@ -26,6 +26,7 @@ from tunebench_api.contract import (
     PreflightGitHub,
     PreflightLlm,
     PreflightSecret,
+    Quantization,
     ServeConfig,
     ServedVariant,
     StageKind,
@@ -383,6 +384,7 @@ def _base_of(model: ModelSpec, sources: Mapping[str, str]) -> Base:
         base=model.base,
         revision=model.revision,
         gguf_file=model.gguf_file,
+        quantization=Quantization.NF4 if model.tuning.method is TuningMethod.QLORA else None,
         fingerprint=sources.get(model.base),
     )
 

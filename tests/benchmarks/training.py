@@ -287,7 +287,9 @@ def run_ours(folder: Path, method: str, max_length: int, *, packing: str) -> dic
             "checkpointSteps": 1_000_000,
         }
     )
-    model = prepare_model(folder / MODEL_FOLDER, tuning, Precision.FLOAT32, SEED)
+    model = prepare_model(
+        folder / MODEL_FOLDER, tuning, Precision.FLOAT32, SEED, torch.device("cpu")
+    )
     if packing == "BestFit":
         use_segments(model)
     examples = tuple(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from tunebench_api.unsupported import Backend
 from tunebench_api.v1alpha1 import BenchmarkRun
+
+# The others run on a laptop, too.
+_CLUSTER_SAMPLES = frozenset({"qodo-2024"})
 
 
 def make_body(**spec: Any) -> dict[str, Any]:
@@ -21,6 +26,11 @@ def make_body(**spec: Any) -> dict[str, Any]:
             **spec,
         },
     }
+
+
+def find_sample_backend(path: Path) -> Backend:
+    """Return where a sample is to be carried out."""
+    return Backend.KUBERNETES if path.stem in _CLUSTER_SAMPLES else Backend.LOCAL
 
 
 def make_run(**spec: Any) -> BenchmarkRun:

@@ -69,6 +69,7 @@ def _build_gpt_bigcode(vocabulary: int, **traits: Any) -> Any:
     return GPTBigCodeForCausalLM(config)
 
 
+_LINEAR_ROPE = {"rope_type": "linear", "rope_theta": 100_000.0, "factor": 4.0}
 _LLAMA_3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 500_000.0,
@@ -83,16 +84,25 @@ ARCHITECTURES: Mapping[str, Callable[[int], Any]] = MappingProxyType(
     {
         "llama": lambda size: _build_llama(size, num_key_value_heads=4),
         "llama-gqa": lambda size: _build_llama(size, num_key_value_heads=2),
+        "llama-gqa-linear-rope": lambda size: _build_llama(
+            size, num_key_value_heads=2, rope_parameters=_LINEAR_ROPE
+        ),
         "llama-gqa-bias": lambda size: _build_llama(
-            size, num_key_value_heads=2, attention_bias=True, mlp_bias=True
+            size,
+            num_key_value_heads=2,
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=True,
         ),
         "llama3-rope": lambda size: _build_llama(
             size, num_key_value_heads=2, rope_parameters=_LLAMA_3_ROPE
         ),
+        "mistral": lambda size: _build_mistral(size, num_key_value_heads=2, sliding_window=None),
         "mistral-window": lambda size: _build_mistral(
             size, num_key_value_heads=2, sliding_window=24
         ),
         "qwen2": lambda size: _build_qwen2(size, num_key_value_heads=4),
+        "qwen2-gqa": lambda size: _build_qwen2(size, num_key_value_heads=2),
         "gemma": lambda size: _build_gemma(
             size, num_key_value_heads=4, head_dim=32, tie_word_embeddings=True
         ),

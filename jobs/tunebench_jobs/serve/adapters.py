@@ -124,7 +124,7 @@ def _load_with_peft(model: Any, folders: Sequence[Path]) -> Any:
 
 def _find_layers(wrapped: Any) -> list[tuple[nn.Module, str, Any]]:
     """Return each LoRA layer with its place; all of them must be plain LoRA on linear layers."""
-    from peft.tuners.lora.layer import Linear, LoraLayer  # noqa: PLC0415 - likewise
+    from peft.tuners.lora.layer import LoraLayer  # noqa: PLC0415 - likewise
     from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415 - likewise
     from peft.utils.other import AuxiliaryTrainingWrapper  # noqa: PLC0415 - likewise
 
@@ -134,8 +134,8 @@ def _find_layers(wrapped: Any) -> list[tuple[nn.Module, str, Any]]:
             if not isinstance(layer, BaseTunerLayer | LoraLayer | AuxiliaryTrainingWrapper):
                 continue
             plain = (
-                isinstance(layer, Linear)
-                and type(layer.base_layer) is nn.Linear
+                isinstance(layer, LoraLayer)
+                and _is_linear(layer)
                 and not layer.lora_variant
                 and not layer.fan_in_fan_out
                 and not any(layer.lora_bias.values())
@@ -150,19 +150,34 @@ def _find_layers(wrapped: Any) -> list[tuple[nn.Module, str, Any]]:
     return found
 
 
+def _is_linear(layer: Any) -> bool:
+    """Whether a LoRA layer sits on a linear layer, of full weights or of ones in 4 bits."""
+    from peft.tuners.lora.layer import Linear  # noqa: PLC0415 - likewise
+
+    base = layer.base_layer
+    if getattr(base.weight, "quant_state", None) is not None:
+        return isinstance(base, nn.Linear)
+    return isinstance(layer, Linear) and type(base) is nn.Linear
+
+
 def _get_rank(layer: Any, name: str) -> int:
     return int(layer.lora_A[name].weight.shape[0]) if name in layer.lora_A else 0
 
 
 def _build_mixed(layer: Any, route: Route, spans: dict[str, slice]) -> MixedLinear:
-    weight = layer.base_layer.weight
+    base = layer.base_layer
     # PEFT keeps adapters in float32 beside weights of another format; they compute together here.
-    down = weight.new_zeros(weight.shape[1], route.ranks)
-    up = weight.new_zeros(route.ranks, weight.shape[0])
+    packed = getattr(base.weight, "quant_state", None) is not None
+    place = {
+        "dtype": base.compute_dtype if packed else base.weight.dtype,
+        "device": base.weight.device,
+    }
+    down = torch.zeros(base.in_features, route.ranks, **place)
+    up = torch.zeros(route.ranks, base.out_features, **place)
     for name, span in spans.items():
         # An adapter may have fewer ranks here than elsewhere, or none: the rest stays zero.
         if rank := _get_rank(layer, name):
             columns = slice(span.start, span.start + rank)
             down[:, columns] = layer.lora_A[name].weight.detach().T
             up[columns] = layer.lora_B[name].weight.detach().T * layer.scaling[name]
-    return MixedLinear(layer.base_layer, route, down, up)
+    return MixedLinear(base, route, down, up)

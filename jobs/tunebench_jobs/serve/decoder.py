@@ -29,6 +29,7 @@ class Decoder:
         self._route = route
         self._adapters: list[int | None] = []
         self._slots = Slots(batch_size)
+        self._window = find_window(model)
         self._prefixes = Prefixes(_PREFIX_BYTES)
         self.batch_size = batch_size
 
@@ -53,7 +54,7 @@ class Decoder:
         """Append a token to each sequence and return the logits of the next ones."""
         cache = self._slots.begin_step()
         self._route.choose(self._adapters, self._model.dtype, self._model.device)
-        mask = self._slots.build_mask(self._model.dtype)
+        mask = self._slots.build_mask(self._model.dtype, self._window)
         logits = self._compute(
             torch.tensor(tokens)[:, None], self._slots.ends[:, None], cache, mask
         )
@@ -97,14 +98,26 @@ def find_context_limit(model: Any) -> int:
             f"engine: layers must be full or sliding attention, got {sorted(kinds) or 'a state'}"
         )
         raise InputError(msg, reason="ModelNotSupported")
-    limits = [config.max_position_embeddings, getattr(config, "sliding_window", None)]
-    # Within its window, sliding attention is full attention.
+    limits = [config.max_position_embeddings]
+    if find_window(model) is None:
+        # Where only some layers slide: within its window, sliding attention is full attention.
+        limits.append(getattr(config, "sliding_window", None))
     return min(int(limit) for limit in limits if limit)
+
+
+def find_window(model: Any) -> int | None:
+    """Return how far back all layers look, the token itself included; None: not one for all."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    return int(window) if window and kinds == {"sliding_attention"} else None
 
 
 def count_token_bytes(model: Any) -> int:
     """Return the size of one token's keys and values, at most."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    if getattr(config, "multi_query", False):
+        heads = 1
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)

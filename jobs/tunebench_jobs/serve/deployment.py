@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tunebench_api.contract import StageDocument
+from tunebench_jobs.models import leave_out_nf4
 from tunebench_jobs.serve.service import ChatService
 
 # Of keys and values; what is over waits.
@@ -36,6 +37,8 @@ class Model(BaseModel):
     batch_size: int
     seed: int
     threads: int
+    # Whether the base is in 4 bits, as the adapters were trained beside.
+    quantized: bool = False
     # Of the replica; 0: it computes on the CPU.
     gpus: int = 0
 
@@ -50,7 +53,10 @@ class ChatReplica:
 
     def __init__(self, document: str) -> None:
         """Load the model that a `Model` in JSON describes."""
-        self._service = load_service(Model.model_validate_json(document))
+        model = Model.model_validate_json(document)
+        if not model.quantized:
+            leave_out_nf4()
+        self._service = load_service(model)
 
     def __serve_build_asgi_app__(self) -> Any:
         """Build the web application, once Ray Serve has made the replica."""
@@ -136,7 +142,9 @@ def load_service(model: Model) -> ChatService:
     folder = Path(model.folder)
     # GPUs compute in bfloat16, as they trained; on a CPU it is slower than float32.
     device, dtype = ("cuda", torch.bfloat16) if model.gpus else ("cpu", torch.float32)
-    loaded = load_model(folder, dtype).eval().to(device)
+    loaded = load_model(folder, dtype, nf4_device=device if model.quantized else None).eval()
+    if not model.quantized:
+        loaded = loaded.to(device)
     limit, token_bytes = find_context_limit(loaded), count_token_bytes(loaded)
     adapted, route = load_adapters(loaded, [Path(path) for path in model.adapters.values()])
     replace_linears(adapted)

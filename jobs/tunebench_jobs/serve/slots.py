@@ -127,9 +127,15 @@ class Slots:
         """Count the token that the step wrote for every sequence."""
         self.lengths = [length + 1 for length in self.lengths]
 
-    def build_mask(self, dtype: Any) -> Any:
-        """Build the additive mask [sequences, 1, 1, used] that hides what lies behind each end."""
-        hidden = torch.arange(self.used, device=self.ends.device) > self.ends[:, None]
+    def build_mask(self, dtype: Any, window: int | None = None) -> Any:
+        """Build the additive mask [sequences, 1, 1, used] that hides what lies behind each end.
+
+        With a window, it hides what lies further back than that, too.
+        """
+        places = torch.arange(self.used, device=self.ends.device)
+        hidden = places > self.ends[:, None]
+        if window is not None:
+            hidden |= places <= self.ends[:, None] - window
         mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
         mask.masked_fill_(hidden, -torch.inf)
         return mask[:, None, None, :]

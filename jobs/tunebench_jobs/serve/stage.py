@@ -16,7 +16,7 @@ from types import FrameType
 
 import httpx
 
-from tunebench_api.contract import Progress, ServeConfig
+from tunebench_api.contract import Progress, Quantization, ServeConfig
 from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.checkpoints import load_manifest
 from tunebench_jobs.context import Outcome, StageContext
@@ -71,6 +71,7 @@ def build_model(config: ServeConfig, context: StageContext) -> Model:
             continue
         folder = context.path(f"{variant.checkpoint}/{CHECKPOINT_FOLDER}")
         facts = load_manifest(folder).facts
+        _check_precision(variant.name, facts.method, config)
         if facts.method is TuningMethod.FULL:
             full[variant.name] = folder
         else:
@@ -90,12 +91,29 @@ def build_model(config: ServeConfig, context: StageContext) -> Model:
     return Model(
         folder=str(folder.resolve()),
         adapters=adapters,
+        quantized=config.base.quantization is not None,
         plain=(*plain, *full),
         batch_size=config.batch_size,
         seed=config.seed,
         threads=count_cpus(context.runtime.cpus),
         gpus=context.runtime.gpus or 0,
     )
+
+
+def _check_precision(name: str, method: TuningMethod, config: ServeConfig) -> None:
+    """Check that an adapter is served beside weights of the format that it was trained beside.
+
+    Raises:
+        InputError: It is not, and would answer otherwise than it was trained to.
+    """
+    wanted = Quantization.NF4 if method is TuningMethod.QLORA else None
+    if config.base.quantization is not wanted:
+        served = config.base.quantization or "full precision"
+        msg = (
+            f"`{name}` was trained with {method} and must be served beside a base in "
+            f"{wanted or 'full precision'}, got {served}"
+        )
+        raise InputError(msg, reason="VariantsNotServable")
 
 
 @contextmanager

@@ -28,13 +28,20 @@ def find_precision(wanted: Precision, device: torch.device) -> Precision:
     return Precision.BFLOAT16 if native else Precision.FLOAT32
 
 
-def prepare_model(folder: Path, tuning: TuningSpec, precision: Precision, seed: int) -> Any:
+def prepare_model(
+    folder: Path, tuning: TuningSpec, precision: Precision, seed: int, device: torch.device
+) -> Any:
     """Load a base model and mark what is trained, which is always in float32.
 
-    Frozen weights are in the format of the arithmetic: a copy in float32 would say no more.
+    Frozen weights are in the format of the arithmetic, as a copy in float32 would say no more, or
+    with QLoRA in 4 bits, from which they are unpacked to it.
     """
     half = precision is Precision.BFLOAT16 and tuning.method is not TuningMethod.FULL
-    model = load_model(folder, torch.bfloat16 if half else torch.float32)
+    model = load_model(
+        folder,
+        torch.bfloat16 if half else torch.float32,
+        nf4_device=device if tuning.method is TuningMethod.QLORA else None,
+    )
     torch.manual_seed(seed)
     if tuning.method is TuningMethod.FULL:
         return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
         place.meet()
     tokenizer = load_tokenizer(folder)
     precision = find_precision(config.tuning.precision, place.device)
-    model = prepare_model(folder, config.tuning, precision, config.seed)
+    model = prepare_model(folder, config.tuning, precision, config.seed, place.device)
     if config.tuning.packing is Packing.BEST_FIT:
         use_segments(model)
     window = getattr(model.config, "max_position_embeddings", None) or config.tuning.max_length
@@ -212,7 +213,9 @@ def _build_fingerprints(model: Any, dtype: torch.dtype) -> dict[str, float]:
 
 
 def _count(parameter: Any) -> int:
-    """Count the numbers of a parameter, also of one that ZeRO-3 has spread over the workers."""
+    """Count the numbers of a parameter, also where ZeRO-3 spread them or NF4 packed them."""
+    if (packed := getattr(parameter, "quant_state", None)) is not None:
+        return math.prod(packed.shape)
     return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 

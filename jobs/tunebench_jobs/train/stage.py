@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tunebench_api.contract import Artefact, Progress, TrainConfig
-from tunebench_api.v1alpha1 import DeepSpeed, TuningMethod, TuningSpec
+from tunebench_api.v1alpha1 import DeepSpeed
 from tunebench_jobs.checkpoints import MANIFEST_FILE, load_manifest, load_unchecked_manifest
 from tunebench_jobs.context import Outcome, StageContext
-from tunebench_jobs.errors import InputError, JobError, RetryableError
+from tunebench_jobs.errors import JobError, RetryableError
 from tunebench_jobs.files import DISK_FULL_WORDS, build_store_full
 from tunebench_jobs.local_ray import local_ray
 from tunebench_jobs.storage.bucket import build_filesystem
@@ -40,7 +40,6 @@ def run_train(config: TrainConfig, context: StageContext) -> Outcome:
         InputError: The data, the base model or the settings must change.
         RetryableError: A worker died, or the store is full; what was reached is kept.
     """
-    _check_supported(config.tuning)
     summary_file = context.output / SUMMARY_FILE
     if not _is_trained(context):
         context.report(Progress(percent=0, message="starting Ray"))
@@ -127,12 +126,6 @@ def _build_death(failure: Exception) -> RetryableError:
         "training goes on from its last resume point"
     )
     return RetryableError(msg, reason="WorkerDied")
-
-
-def _check_supported(tuning: TuningSpec) -> None:
-    if tuning.method is TuningMethod.QLORA:
-        msg = "`tuning.method: QLoRA` is not supported yet; use LoRA"
-        raise InputError(msg, reason="NotSupported")
 
 
 def _fit(config: TrainConfig, context: StageContext) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tunebench_api.contract import Progress, Runtime, TrainConfig
+from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.models import leave_out_nf4
 from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.train.layout import Position
 
@@ -20,6 +22,8 @@ def run_worker(arguments: Mapping[str, str]) -> None:
     """Run one worker's training session."""
     context = StageContext(Runtime.model_validate_json(arguments["runtime"]))
     config = TrainConfig.model_validate_json(arguments["config"])
+    if config.tuning.method is not TuningMethod.QLORA:
+        leave_out_nf4()
     import ray.train  # noqa: PLC0415 - the process that steers needs none of these
     import torch  # noqa: PLC0415 - likewise
 

@@ -90,7 +90,10 @@ class TuningSpec(Wire):
     """How a model is fine-tuned."""
 
     method: TuningMethod = Field(
-        default=TuningMethod.LORA, description="LoRA, QLoRA or Full. Absent: LoRA."
+        default=TuningMethod.LORA,
+        description="LoRA: adapters beside the frozen base model. QLoRA: the same with the base "
+        "in 4 bits (NF4), in training and in serving, and deepspeed None. Full: all weights. "
+        "Absent: LoRA.",
     )
     lora: LoraSpec = Field(
         default=LoraSpec(), description="Adapters of LoRA and QLoRA. Absent: the defaults."
