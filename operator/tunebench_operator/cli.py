@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from tunebench_api.advice import find_warnings
 from tunebench_api.errors import InvalidRunError, Problem, parse_problem
+from tunebench_api.unsupported import Backend
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
 from tunebench_operator import names, reasons
 from tunebench_operator.cli_options import (
@@ -32,7 +33,12 @@ from tunebench_operator.dataset_cli import dataset_app
 from tunebench_operator.errors import UserError
 from tunebench_operator.local.cluster import LocalCluster, load_saved_status
 from tunebench_operator.local.display import Display
-from tunebench_operator.local.runfile import load_named_run, load_run, load_source_digests
+from tunebench_operator.local.runfile import (
+    load_named_run,
+    load_run,
+    load_source_digests,
+    parse_file,
+)
 from tunebench_operator.local.supervisor import Ending, drive
 from tunebench_operator.plan import plan
 from tunebench_operator.printing import (
@@ -128,10 +134,23 @@ def run_command(file: RunFile, store: Store = None, output: OutputOption = Outpu
 
 
 @app.command("validate")
-def validate_command(file: RunFile, output: OutputOption = Output.TEXT) -> None:
+def validate_command(
+    file: RunFile,
+    output: OutputOption = Output.TEXT,
+    *,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster", help="Check it as the operator does; what it points to is not looked at."
+        ),
+    ] = False,
+) -> None:
     """Check a run file and everything on this machine that it points to."""
-    run = load_run(file)
-    load_source_digests(run, load_settings().prompts_dir)
+    if cluster:
+        run = parse_file(file, Backend.KUBERNETES)
+    else:
+        run = load_run(file)
+        load_source_digests(run, load_settings().prompts_dir)
     warnings = find_warnings(run)
     say_warnings(warnings)
     if output is Output.JSON:

@@ -13,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError
 from make_goldens import INPUTS, load_output
-from make_run import make_body
+from make_run import find_sample_backend, make_body
 
 from tunebench_api.crd import PLURAL, build_crd
 from tunebench_api.v1alpha1 import API_VERSION, KIND
@@ -47,7 +47,9 @@ def test_samples_are_accepted(client: DynamicClient, path: Path) -> None:
 
     made = create(client, body)
 
-    assert parse_run({**body, "spec": made["spec"]}).spec == parse_run(body).spec
+    backend = find_sample_backend(path)
+
+    assert parse_run({**body, "spec": made["spec"]}, backend).spec == parse_run(body, backend).spec
 
 
 def test_defaults_are_those_of_the_types(client: DynamicClient) -> None:

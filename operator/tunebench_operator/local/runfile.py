@@ -22,6 +22,7 @@ from tunebench_api.places import (
     split_pattern,
 )
 from tunebench_api.repositories import parse_repository_list, resolve_address
+from tunebench_api.unsupported import Backend
 from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_api.validation import parse_run
 from tunebench_operator.errors import UserError
@@ -39,6 +40,16 @@ _GIT_TIMEOUT_SECONDS = 60
 
 def load_run(path: Path) -> BenchmarkRun:
     """Return the run that a file holds; relative paths are made absolute from its folder.
+
+    Raises:
+        UserError: The file cannot be read or is no YAML.
+        InvalidRunError: A field must change.
+    """
+    return resolve_paths(parse_file(path, Backend.LOCAL), path.resolve().parent)
+
+
+def parse_file(path: Path, backend: Backend) -> BenchmarkRun:
+    """Return the run that a file holds, as it is written there.
 
     Raises:
         UserError: The file cannot be read or is no YAML.
@@ -65,7 +76,7 @@ def load_run(path: Path) -> BenchmarkRun:
             f"{type(raw).__name__}"
         )
         raise UserError(msg)
-    return resolve_paths(parse_run(raw), path.resolve().parent)
+    return parse_run(raw, backend)
 
 
 def load_named_run(name: str) -> BenchmarkRun | None:
