@@ -150,7 +150,8 @@ def _load_entries(journal: Journal) -> Iterator[LedgerEntry]:
                 continue
             msg = (
                 f"{path}:{number}: broken ledger entry ({describe_validation_error(error)}); "
-                "delete this line, and its comparison is judged again"
+                "use the version that wrote it, or delete this line, and its comparison is judged "
+                "again"
             )
             raise InputError(msg, reason="BrokenLedger") from error
 

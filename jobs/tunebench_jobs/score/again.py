@@ -51,8 +51,8 @@ def score_again(context: StageContext, document: Path | None, *, from_ledgers: b
 
     scored = build_scored(config, context, amend)
     stored = folder / RESULTS_FILE
-    before = stored.read_text(encoding="utf-8") if stored.is_file() else "{}"
-    differs = tuple(_list_differences(before, scored.results_text))
+    before = stored.read_text(encoding="utf-8", errors="replace") if stored.is_file() else "{}"
+    differs = tuple(list_differences(before, scored.results_text))
     return Rescored(scored, folder.name, folder, differs, replays[0])
 
 
@@ -72,10 +72,17 @@ def _load_config(folder: Path, document: Path | None) -> ScoreConfig:
     return config
 
 
-def _list_differences(before: str, after: str) -> Iterator[str]:
+def list_differences(before: str, after: str) -> Iterator[str]:
     """Yield the top-level parts that differ; none where the bytes are the same."""
     if before == after:
         return
-    old, new = json.loads(before), json.loads(after)
+    try:
+        old = json.loads(before)
+    except ValueError:
+        old = None
+    if not isinstance(old, dict):
+        yield "all of it, which is no JSON object"
+        return
+    new = json.loads(after)
     parts = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
     yield from parts or ["the layout of the file"]
