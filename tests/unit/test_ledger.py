@@ -353,9 +353,7 @@ def test_a_line_that_nobody_here_wrote_is_named(tmp_path: Path) -> None:
     whole = LedgerEntry(key="a", reply="x", replies=1).model_dump_json()
     (tmp_path / "one.jsonl").write_text(f'{whole}\n{{"key": "b"}}\n{whole}\n')
 
-    with pytest.raises(
-        InputError, match=r"one\.jsonl:2: broken.*the version that wrote"
-    ):
+    with pytest.raises(InputError, match=r"one\.jsonl:2: broken.*the version that wrote"):
         Ledger(Journal(tmp_path))
 
 
