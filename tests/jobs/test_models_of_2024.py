@@ -18,6 +18,7 @@ from tunebench_api.v1alpha1 import LoraSpec, TuningMethod
 from tunebench_jobs.chat import build_prompt_ids, find_end_tokens
 from tunebench_jobs.checkpoints import load_manifest
 from tunebench_jobs.models import load_model, load_tokenizer
+from tunebench_jobs.serve.decoder import count_token_bytes
 from tunebench_jobs.serve.protocol import ChatRequest
 from tunebench_jobs.serve.service import ChatService
 from tunebench_jobs.serve.text import TextStream
@@ -169,3 +170,14 @@ def test_adapters_are_on_every_linear_layer_but_the_output(store: Path) -> None:
 
     assert set(every) == layers
     assert set(attention) == heads
+
+
+@torch.no_grad()
+def test_memory_of_a_token_is_known(store: Path) -> None:
+    """What a replica reckons with is what keys and values take: with one head, not with all."""
+    model = load_model(store / BASE, torch.float32).eval()
+    cache = model(torch.arange(4, 14)[None], use_cache=True).past_key_values
+    tensors = [part for layer in cache.layers for part in (layer.keys, layer.values)]
+    taken = sum(part.numel() * part.element_size() for part in tensors)
+
+    assert count_token_bytes(model) * 10 == taken
