@@ -112,6 +112,12 @@ def fixture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _load_canaries(folder: Path, name: str) -> list[float]:
+    with safe_open(folder / name, framework="pt") as file:
+        canaries: list[list[float]] = json.loads(file.metadata()["canaries"])
+        return [loss for each in canaries for loss in each]
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_workers_learn_what_one_learns(folder: Path, kind: str) -> None:
@@ -135,6 +141,15 @@ def test_packing_changes_the_speed_only(folder: Path, name: str) -> None:
     assert losses == pytest.approx(expected_losses, rel=1e-3)
     for key, value in expected.items():
         torch.testing.assert_close(parameters[key], value, rtol=0.02, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", [*KINDS, "ZeRO3-packed"])
+def test_canaries_are_the_same_however_the_model_is_spread(folder: Path, name: str) -> None:
+    """Also where each worker holds a part of the parameters, and where rows are shared."""
+    found, expected = _load_canaries(folder, name), _load_canaries(folder, "alone")
+
+    assert len(found) > 20
+    assert found == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,8 +1,8 @@
 """One of several training workers without Ray: `train_worker.py CONFIG RANK`.
 
 The config is JSON: `workers`, `port`, and `cases`, each with the `tuning` to run, the `folder` of
-its resume points and the `steps` after which it stops. Rank 0 writes a case's losses and final
-parameters to its `result` file.
+its resume points and the `steps` after which it stops. Rank 0 writes a case's losses, final
+canaries and parameters to its `result` file.
 """
 
 from __future__ import annotations
@@ -19,16 +19,26 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from tiny_models import build_tiny_model, build_tiny_tokenizer
 
-from tunebench_api.v1alpha1 import Packing, TuningMethod, TuningSpec
+from tunebench_api.v1alpha1 import Packing, Tool, TuningMethod, TuningSpec
 from tunebench_jobs.chat import build_example
+from tunebench_jobs.records import TrainExample
 from tunebench_jobs.train.engine import build_engine
 from tunebench_jobs.train.examples import TrainSet
 from tunebench_jobs.train.layout import Position
-from tunebench_jobs.train.loop import Hooks, Work, run_loop
+from tunebench_jobs.train.loop import Hooks, Work, compute_canaries, run_loop
 from tunebench_jobs.train.loss import AnswerLoss
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import build_lora_config
 from tunebench_jobs.train.segments import use_segments
+
+WATCHED = TrainExample(
+    pr="acme/shop#1",
+    repository="acme/shop",
+    tool=Tool.DESCRIBE,
+    system="",
+    user="Describe.",
+    answer="title: fix",
+)
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -67,6 +77,8 @@ def build_train_set(count: int = 14) -> TrainSet:
             for number in range(count)
         ),
         dropped=0,
+        # Only their places count here.
+        canaries={0: WATCHED, 4: WATCHED, 9: WATCHED},
     )
 
 
@@ -96,19 +108,22 @@ def _run_case(case: dict[str, Any], place: Place) -> None:
     )
     losses: list[float] = []
     gathered: dict[str, torch.Tensor] = {}
+    canaries: list[tuple[float, ...]] = []
 
     def note(position: Position, _total: int) -> None:
         losses.append(position.last_losses[-1])
 
     def stop(position: Position, _folder: Path) -> None:
         if position.step == case["steps"]:
+            canaries.extend(compute_canaries(engine, work, place))
             gathered.update(engine.trained())
             raise Stopped
 
     with suppress(Stopped):
         run_loop(engine, work, place, Hooks(on_step=note, on_resume_point=stop))
     if place.rank == 0:
-        save_file(gathered, case["result"], metadata={"losses": json.dumps(losses)})
+        notes = {"losses": json.dumps(losses), "canaries": json.dumps(canaries)}
+        save_file(gathered, case["result"], metadata=notes)
 
 
 if __name__ == "__main__":

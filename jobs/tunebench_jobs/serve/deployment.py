@@ -11,9 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tunebench_api.contract import StageDocument
+from tunebench_api.contract import Runtime, StageDocument
+from tunebench_api.v1alpha1 import Precision
+from tunebench_jobs.context import StageContext, timestamp
+from tunebench_jobs.errors import JobError
 from tunebench_jobs.models import leave_out_nf4
 from tunebench_jobs.serve.service import ChatService
+from tunebench_jobs.stage import build_failure
 
 # Of keys and values; what is over waits.
 _CACHE_BYTES = 2 << 30
@@ -41,6 +45,10 @@ class Model(BaseModel):
     quantized: bool = False
     # Of the replica; 0: it computes on the CPU.
     gpus: int = 0
+    # Canary files by model id, of the variants that have one.
+    canaries: dict[str, str] = {}
+    # Where the replica tells why it does not serve; absent: nowhere.
+    runtime: Runtime | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,7 +64,7 @@ class ChatReplica:
         model = Model.model_validate_json(document)
         if not model.quantized:
             leave_out_nf4()
-        self._service = load_service(model)
+        self._service = load_or_report(model)
 
     def __serve_build_asgi_app__(self) -> Any:
         """Build the web application, once Ray Serve has made the replica."""
@@ -119,17 +127,36 @@ def _bind(replica: type[ChatReplica], document: str, gpus: int) -> Any:
     return deployment.bind(document)
 
 
+def load_or_report(model: Model) -> ChatService:
+    """Load a model, and tell the planner's side why that is not possible.
+
+    Raises:
+        JobError: It has been reported; of Ray Serve, nobody would learn the reason.
+    """
+    started = timestamp()
+    try:
+        return load_service(model)
+    except JobError as error:
+        if model.runtime is not None:
+            StageContext(model.runtime).finish(build_failure(error, started=started))
+        raise
+
+
 def load_service(model: Model) -> ChatService:
     """Load a model with its adapters and start the engine.
 
     Raises:
-        InputError: The model or an adapter cannot be loaded or served.
+        InputError: The model or an adapter cannot be loaded or served, or is not what was trained.
     """
     import torch  # noqa: PLC0415 - takes seconds to import
 
     from tunebench_jobs.chat import find_end_tokens  # noqa: PLC0415 - likewise
     from tunebench_jobs.models import load_model, load_tokenizer  # noqa: PLC0415 - likewise
     from tunebench_jobs.serve.adapters import load_adapters  # noqa: PLC0415 - likewise
+    from tunebench_jobs.serve.comparison import (  # noqa: PLC0415 - likewise
+        check_served,
+        find_watched,
+    )
     from tunebench_jobs.serve.decoder import (  # noqa: PLC0415 - likewise
         Decoder,
         count_token_bytes,
@@ -149,8 +176,17 @@ def load_service(model: Model) -> ChatService:
     adapted, route = load_adapters(loaded, [Path(path) for path in model.adapters.values()])
     replace_linears(adapted)
     tokenizer = load_tokenizer(folder)
+    variants: dict[str, int | None] = dict.fromkeys(model.plain)
+    variants.update({name: index for index, name in enumerate(model.adapters)})
+    decoder = Decoder(adapted.eval(), route, batch_size=model.batch_size)
+    check_served(
+        decoder,
+        tokenizer,
+        find_watched(model.canaries, variants),
+        Precision.BFLOAT16 if model.gpus else Precision.FLOAT32,
+    )
     engine = Engine(
-        Decoder(adapted.eval(), route, batch_size=model.batch_size),
+        decoder,
         # Tokenizers of two threads must not be one: encoding changes settings on the way.
         load_tokenizer(folder),
         end_tokens=find_stop_tokens(find_end_tokens(tokenizer), loaded.generation_config),
@@ -158,8 +194,6 @@ def load_service(model: Model) -> ChatService:
         threads=model.threads,
     )
     engine.start()
-    variants: dict[str, int | None] = dict.fromkeys(model.plain)
-    variants.update({name: index for index, name in enumerate(model.adapters)})
     return ChatService(engine, tokenizer, variants=variants, context_limit=limit, seed=model.seed)
 
 

@@ -16,8 +16,9 @@ from types import FrameType
 
 import httpx
 
-from tunebench_api.contract import Progress, Quantization, ServeConfig
+from tunebench_api.contract import Progress, Quantization, Report, ServeConfig, StageResult
 from tunebench_api.v1alpha1 import TuningMethod
+from tunebench_jobs.canaries import CANARY_FILE
 from tunebench_jobs.checkpoints import load_manifest
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, RetryableError
@@ -47,7 +48,7 @@ def run_serve(config: ServeConfig, context: StageContext) -> Outcome:
     model = build_model(config, context)
     context.report(Progress(message="loading the model"))
     with local_ray(context, cpus=model.threads), _exit_on_sigterm(), _reserved_port() as port:
-        _start(model, port)
+        _start(model, port, Path(context.runtime.report))
         try:
             _watch(f"http://{_HOST}:{port}/v1", context, model)
         finally:
@@ -65,6 +66,7 @@ def build_model(config: ServeConfig, context: StageContext) -> Model:
     adapters: dict[str, str] = {}
     digests: dict[str, str] = {}
     full: dict[str, Path] = {}
+    canaries: dict[str, str] = {}
     for variant in config.variants:
         if variant.checkpoint is None:
             plain.append(variant.name)
@@ -72,6 +74,8 @@ def build_model(config: ServeConfig, context: StageContext) -> Model:
         folder = context.path(f"{variant.checkpoint}/{CHECKPOINT_FOLDER}")
         facts = load_manifest(folder).facts
         _check_precision(variant.name, facts.method, config)
+        path = context.path(f"{variant.checkpoint}/{CANARY_FILE}")
+        canaries[variant.name] = str(path.resolve())
         if facts.method is TuningMethod.FULL:
             full[variant.name] = folder
         else:
@@ -97,6 +101,8 @@ def build_model(config: ServeConfig, context: StageContext) -> Model:
         seed=config.seed,
         threads=count_cpus(context.runtime.cpus),
         gpus=context.runtime.gpus or 0,
+        canaries=canaries,
+        runtime=context.runtime,
     )
 
 
@@ -144,11 +150,11 @@ def _reserved_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def _start(model: Model, port: int) -> None:
+def _start(model: Model, port: int, report: Path) -> None:
     """Start Ray Serve and wait until the replica has loaded its model.
 
     Raises:
-        InputError: The cluster serves something else.
+        InputError: The cluster serves something else, or the replica refuses the model.
         RetryableError: It did not start.
     """
     import ray  # noqa: PLC0415 - takes a second to import
@@ -162,10 +168,20 @@ def _start(model: Model, port: int) -> None:
     try:
         serve.run(build_deployment(model), name=_APPLICATION, route_prefix="/")
     except RuntimeError as error:
+        if refusal := _find_refusal(report):
+            raise InputError(refusal.message, reason=refusal.reason) from error
         status = serve.status().applications.get(_APPLICATION)
         detail = _describe(status) or str(error)
         msg = f"the server did not start: {detail}"
         raise RetryableError(msg, reason="ServeNotStarted") from error
+
+
+def _find_refusal(report: Path) -> StageResult | None:
+    """Return what the replica says of its model, where the model is why it did not start."""
+    if not report.is_file():
+        return None
+    result = Report.model_validate_json(report.read_bytes()).result
+    return result if result is not None and not result.retryable else None
 
 
 def _watch(endpoint: str, context: StageContext, model: Model) -> None:

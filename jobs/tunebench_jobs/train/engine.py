@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from tunebench_api.v1alpha1 import DeepSpeed, TuningMethod, TuningSpec
-from tunebench_jobs.train.loss import AnswerLoss, Rows
+from tunebench_jobs.train.loss import AnswerLoss, Rows, compute_token_losses
 
 _MAX_GRADIENT_NORM = 1.0
 _STATE_FILE = "training.safetensors"
@@ -27,6 +27,9 @@ class Engine(Protocol):
 
     def accumulate(self, rows: Rows, *, weight: float, last: bool) -> float:
         """Add `weight` times the gradient of a micro-batch's summed loss, and return that loss."""
+
+    def evaluate(self, rows: Rows) -> tuple[float, ...]:
+        """Return the loss of each learnt token, without dropout and without gradients."""
 
     def step(self, learning_rate: float) -> None:
         """Clip the gradients, take the optimizer step and forget the gradients."""
@@ -76,6 +79,10 @@ class PlainEngine:
             loss = self._module(*rows)
             (loss * weight).backward()
         return float(loss.detach())
+
+    def evaluate(self, rows: Rows) -> tuple[float, ...]:
+        """Compute without the other workers, which have the same parameters."""
+        return compute_token_losses(self._loss, rows)
 
     def step(self, learning_rate: float) -> None:
         """Step with AdamW."""
@@ -151,6 +158,10 @@ class ZeroEngine:
         if not last:
             self._engine.step()
         return float(loss.detach())
+
+    def evaluate(self, rows: Rows) -> tuple[float, ...]:
+        """Compute with all workers, each of which holds a part of the parameters."""
+        return compute_token_losses(self._engine, rows)
 
     def step(self, learning_rate: float) -> None:
         """Step with the partitioned AdamW."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tunebench_api.v1alpha1 import Overflow
-from tunebench_jobs.chat import Example, build_example
+from tunebench_jobs.canaries import choose_canaries
+from tunebench_jobs.chat import ANSWER_END, IGNORED_LABEL, Example, build_example, find_end_token
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import TrainExample, describe_validation_error
 
 logger = logging.getLogger(__name__)
 
 TRAIN_FILE = "train.parquet"
+# Of the end of an answer: more than its closing fence can take.
+_TAIL_TOKENS = 8
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class TrainSet:
 
     examples: tuple[Example, ...]
     dropped: int
+    # Which examples are watched, with their texts; none: a training without canaries.
+    canaries: Mapping[int, TrainExample] = field(default_factory=dict)
 
     @property
     def lengths(self) -> list[int]:
@@ -71,15 +76,19 @@ def build_train_set(
     """Turn examples into tokens; too long ones are dropped whole or refused, never cut.
 
     Raises:
-        InputError: An example is too long under `Fail`, or none is left.
+        InputError: An example is too long under `Fail` or not whole, or none is left.
     """
     kept: list[Example] = []
+    places: list[int] = []
     shortest = 0
-    for row in examples:
+    end = find_end_token(tokenizer)
+    for place, row in enumerate(examples):
         example = build_example(tokenizer, system=row.system, user=row.user, answer=row.answer)
         length = len(example.input_ids)
         if length <= max_length:
+            check_whole(example, row, tokenizer, end=end)
             kept.append(example)
+            places.append(place)
             continue
         shortest = min(shortest or length, length)
         if overflow is Overflow.FAIL:
@@ -96,7 +105,36 @@ def build_train_set(
             f"{len(examples)} longer ones, the shortest with {shortest}; raise `maxLength`"
         )
         raise InputError(msg, reason="NoTrainExamples")
-    return TrainSet(tuple(kept), len(examples) - len(kept))
+    chosen = choose_canaries([len(example.input_ids) for example in kept])
+    return TrainSet(
+        tuple(kept),
+        len(examples) - len(kept),
+        {index: examples[places[index]] for index in chosen},
+    )
+
+
+def check_whole(example: Example, row: TrainExample, tokenizer: Any, *, end: int) -> None:
+    """Check that an example teaches its answer up to the end, and leaves the prompt alone.
+
+    Raises:
+        InputError: It does not.
+    """
+    name = f"example `{row.pr}` for {row.tool}"
+    if not 0 < example.answer_tokens < len(example.input_ids):
+        msg = (
+            f"{name} must have tokens to learn behind its prompt, got {example.answer_tokens} of "
+            f"{len(example.input_ids)}; leave the row out, or check the model's tokenizer"
+        )
+        raise InputError(msg, reason="NoTrainableToken")
+    last = [label for label in example.labels[-_TAIL_TOKENS - 1 : -1] if label != IGNORED_LABEL]
+    tail: str = tokenizer.decode(last)
+    if example.labels[-1] != end or not tail.rstrip().endswith(ANSWER_END.strip()):
+        msg = (
+            f"{name} must end with its answer's closing fence and the end of the turn, got "
+            f"{tail[-20:]!r}: the tokenizer has cut the answer; check `truncation` in its "
+            "`tokenizer.json`"
+        )
+        raise InputError(msg, reason="AnswerTruncated")
 
 
 def _parse_row(row: dict[str, Any], path: Path, number: int) -> TrainExample:

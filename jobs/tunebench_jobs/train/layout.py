@@ -19,4 +19,9 @@ class Position(Record):
     seconds: float = 0.0
     first_loss: float | None = None
     last_losses: tuple[float, ...] = ()
+    # Of the first and the latest steps, for `watch`.
+    first_losses: tuple[float, ...] = ()
+    recent_losses: tuple[float, ...] = ()
+    # Mean of the canaries' answer tokens before the first step; absent: there are no canaries.
+    start_loss: float | None = None
     curve: Curve = ()

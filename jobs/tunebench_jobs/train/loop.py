@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import torch
 
 from tunebench_api.v1alpha1 import Packing, TuningSpec
 from tunebench_jobs.chat import Example
-from tunebench_jobs.errors import InputError
 from tunebench_jobs.train.bucket_points import BucketPoints
 from tunebench_jobs.train.curve import extend_curve
 from tunebench_jobs.train.engine import Engine
@@ -28,6 +26,7 @@ from tunebench_jobs.train.schedule import (
     build_steps,
     count_steps,
 )
+from tunebench_jobs.train.watch import WINDOW, check_exploding, check_finite, check_learnable
 
 # The last loss of a run is a mean over this many steps.
 _LAST_STEPS = 5
@@ -82,9 +81,12 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
     """Train from the newest resume point to the last step.
 
     Raises:
-        InputError: The loss is not a finite number.
+        InputError: The loss is not a finite number or explodes, or a batch teaches nothing.
     """
     position = _resume(engine, work, place)
+    if position.step == 0 and work.train_set.canaries:
+        losses = compute_canaries(engine, work, place)
+        position = position.model_copy(update={"start_loss": build_mean(losses)})
     total = work.total_steps
     steps = build_steps(
         work.train_set.lengths, work.sizes, seed=work.seed, first=position.step, end=total
@@ -93,10 +95,24 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
         started = time.monotonic()
         loss = _run_step(engine, work, place, step, position.step)
         position = _advance(position, work, step, loss, time.monotonic() - started)
+        check_exploding(position)
         hooks.on_step(position, total)
         if position.step % work.tuning.checkpoint_steps == 0 or position.step == total:
             _keep(engine, work, place, hooks, position)
     return position
+
+
+def compute_canaries(engine: Engine, work: Work, place: Place) -> list[tuple[float, ...]]:
+    """Return the loss of each answer token of each canary; all workers take part."""
+    return [
+        engine.evaluate(_build_rows([work.train_set.examples[index]], work, place))
+        for index in work.train_set.canaries
+    ]
+
+
+def build_mean(losses: Sequence[tuple[float, ...]]) -> float:
+    """Return the mean over all tokens."""
+    return sum(map(sum, losses)) / sum(map(len, losses))
 
 
 def _keep(engine: Engine, work: Work, place: Place, hooks: Hooks, position: Position) -> None:
@@ -132,18 +148,16 @@ def _run_step(engine: Engine, work: Work, place: Place, step: Step, number: int)
     batches = step.workers[place.rank]
     mine = 0.0
     for batch in batches:
-        rows = _build_rows([examples[index] for index in batch.indices], work, place)
+        chosen = [examples[index] for index in batch.indices]
+        rows = _build_rows(chosen, work, place)
+        wanted = sum(each.answer_tokens for each in chosen)
+        check_learnable(rows.count_learnt(), wanted, number + 1)
         # Workers' gradients are averaged, so that each is weighed by the number of workers.
         weight = place.workers / answer_tokens if batch.counts else 0.0
         loss = engine.accumulate(rows, weight=weight, last=batch is batches[-1])
         mine += loss if batch.counts else 0.0
     loss = place.sum(mine) / answer_tokens
-    if not math.isfinite(loss):
-        msg = (
-            f"loss must be a finite number, got {loss} at step {number + 1}; lower "
-            "`learningRate`, add `warmupSteps` or set `precision: Float32`"
-        )
-        raise InputError(msg, reason="LossNotFinite")
+    check_finite(loss, number + 1)
     engine.step(_find_rate(work, number))
     return loss
 
@@ -175,6 +189,9 @@ def _advance(position: Position, work: Work, step: Step, loss: float, seconds: f
         seconds=position.seconds + seconds,
         first_loss=loss if position.first_loss is None else position.first_loss,
         last_losses=(*position.last_losses, loss)[-_LAST_STEPS:],
+        first_losses=(*position.first_losses, loss)[:WINDOW],
+        recent_losses=(*position.recent_losses, loss)[-WINDOW:],
+        start_loss=position.start_loss,
         curve=extend_curve(
             position.curve,
             step=position.step + 1,

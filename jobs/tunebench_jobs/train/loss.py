@@ -23,6 +23,10 @@ class Rows(NamedTuple):
     labels: torch.Tensor
     segments: tuple[int, ...] | None = None
 
+    def count_learnt(self) -> int:
+        """Count the tokens that have a label."""
+        return int((self.labels != IGNORED_LABEL).sum())
+
 
 class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
     """A model that returns the summed loss of a micro-batch.
@@ -44,8 +48,10 @@ class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
         input_ids: torch.Tensor,
         labels: torch.Tensor,
         segments: Sequence[int] | None = None,
+        *,
+        each: bool = False,
     ) -> torch.Tensor:
-        """Return the sum of the cross-entropies of all labelled tokens.
+        """Return the sum of the cross-entropies of all labelled tokens, or `each` of them.
 
         No attention mask is needed: rows are padded on the right, where causal attention never
         looks, and without a mask the attention kernels take their fast path.
@@ -65,7 +71,20 @@ class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
                 logits = self.model(input_ids=input_ids, use_cache=False, **apart).logits[:, keep]
         targets = targets[:, keep]
         learnt = targets != IGNORED_LABEL
-        return nn.functional.cross_entropy(logits[learnt].float(), targets[learnt], reduction="sum")
+        kind = "none" if each else "sum"
+        return nn.functional.cross_entropy(logits[learnt].float(), targets[learnt], reduction=kind)
+
+
+def compute_token_losses(module: Any, rows: Rows) -> tuple[float, ...]:
+    """Return the loss of each learnt token, without dropout and without gradients.
+
+    `module` is an `AnswerLoss`, or what an engine made of one.
+    """
+    module.eval()
+    with torch.no_grad():
+        losses: list[float] = module(*rows, each=True).tolist()
+    module.train()
+    return tuple(losses)
 
 
 def build_rows(examples: Sequence[Example], padding: int, device: Any) -> Rows:

@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tunebench_api.contract import TrainConfig
-from tunebench_api.v1alpha1 import Packing, TuningMethod
+from tunebench_api.v1alpha1 import Packing, Precision, TuningMethod
+from tunebench_jobs.canaries import CANARY_FILE, CanaryFile, save_canaries
 from tunebench_jobs.checkpoints import (
     MANIFEST_FILE,
     CheckpointFacts,
@@ -34,11 +36,13 @@ from tunebench_jobs.train.examples import (
 )
 from tunebench_jobs.train.export import save_checkpoint
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER, Position
-from tunebench_jobs.train.loop import Hooks, Work, run_loop
+from tunebench_jobs.train.loop import Hooks, Work, build_mean, compute_canaries, run_loop
 from tunebench_jobs.train.loss import AnswerLoss
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import find_precision, prepare_model
 from tunebench_jobs.train.segments import use_segments
+from tunebench_jobs.train.verify import Saved, build_canary_file, check_saved, free_memory
+from tunebench_jobs.train.watch import check_below_start
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Session:
     config: TrainConfig
     context: StageContext
     place: Place
+    base_folder: Path
     base_digest: str
     tokenizer: Any
     model: Any
@@ -74,7 +79,54 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
         loss = AnswerLoss(session.model.train(), autocast=half)
         engine = build_engine(loss, config.tuning, place.device)
         position = run_loop(engine, work, place, hooks)
-        _leave(session, _gather(engine, session, saved_dtype), before, position)
+        canaries = _describe_canaries(engine, session, work, position)
+        trained = _gather(engine, session, saved_dtype)
+        if place.rank > 0:
+            return
+        summary = _save(session, trained, before, position)
+        saved = _build_saved(session)
+        # What is loaded for comparison takes the place of what was trained.
+        del session, engine, loss, trained
+        _publish(saved, canaries, summary, context)
+
+
+def _describe_canaries(
+    engine: Engine, session: Session, work: Work, position: Position
+) -> CanaryFile:
+    """Build the canaries with all workers, and check that the model has learnt."""
+    losses = compute_canaries(engine, work, session.place)
+    check_below_start(position.start_loss, build_mean(losses), position.step)
+    kept = _find_saved_dtype(session.model)
+    halved = session.config.tuning.method is TuningMethod.FULL and kept is not torch.float32
+    return build_canary_file(
+        session.train_set,
+        session.tokenizer,
+        losses,
+        Precision(session.precision),
+        Precision.BFLOAT16 if halved else Precision.FLOAT32,
+    )
+
+
+def _build_saved(session: Session) -> Saved:
+    return Saved(
+        checkpoint=session.context.output / CHECKPOINT_FOLDER,
+        base=session.base_folder,
+        method=session.config.tuning.method,
+        precision=Precision(session.precision),
+        device=session.place.device,
+    )
+
+
+def _publish(
+    saved: Saved, canaries: CanaryFile, summary: Mapping[str, Any], context: StageContext
+) -> None:
+    """Check what was saved, and only then leave the summary, which says that it is there."""
+    free_memory()
+    check_saved(saved, canaries)
+    save_canaries(context.output / CANARY_FILE, canaries)
+    save_text(context.output / SUMMARY_FILE, json.dumps(summary, indent=1))
+    if context.mirror is not None:
+        send_checkpoint(context.mirror, context.runtime.output)
 
 
 def _open_points(context: StageContext, place: Place) -> BucketPoints | None:
@@ -105,7 +157,15 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
         overflow=config.tuning.overflow,
     )
     return Session(
-        config, context, place, digest, tokenizer, model, train_set, precision=str(precision)
+        config,
+        context,
+        place,
+        folder,
+        digest,
+        tokenizer,
+        model,
+        train_set,
+        precision=str(precision),
     )
 
 
@@ -119,24 +179,20 @@ def _gather(engine: Engine, session: Session, dtype: torch.dtype) -> dict[str, t
     }
 
 
-def _leave(
+def _save(
     session: Session,
     trained: Mapping[str, torch.Tensor],
     before: Mapping[str, float],
     position: Position,
-) -> None:
-    """Write the checkpoint and the summary, on the first worker."""
-    if session.place.rank > 0:
-        return
+) -> dict[str, Any]:
+    """Write curve and checkpoint, and return the summary."""
     if session.config.tuning.method is TuningMethod.FULL:
         check_full_weights(trained, before)
     facts = _build_facts(session, position)
     output = session.context.output
     save_text(output / CURVE_FILE, dump_jsonl(position.curve))
     save_checkpoint(output / CHECKPOINT_FOLDER, session.model, session.tokenizer, trained, facts)
-    save_text(output / SUMMARY_FILE, json.dumps(_build_summary(session, facts, position), indent=1))
-    if session.context.mirror is not None:
-        send_checkpoint(session.context.mirror, session.context.runtime.output)
+    return _build_summary(session, facts, position)
 
 
 def send_checkpoint(mirror: Mirror, output: str) -> None:
@@ -149,8 +205,8 @@ def send_checkpoint(mirror: Mirror, output: str) -> None:
     names = {path.name for path in (mirror.folder / folder).iterdir()}
     mirror.send(f"{folder}/{name}" for name in sorted(names - {MANIFEST_FILE}))
     mirror.send([f"{folder}/{MANIFEST_FILE}"])
-    if (mirror.folder / output / CURVE_FILE).is_file():
-        mirror.send([f"{output}/{CURVE_FILE}"])
+    beside = (f"{output}/{name}" for name in (CURVE_FILE, CANARY_FILE))
+    mirror.send(key for key in beside if (mirror.folder / key).is_file())
     mirror.send([f"{output}/{SUMMARY_FILE}"])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tunebench_api.contract import Artefact, Progress, TrainConfig
 from tunebench_api.v1alpha1 import DeepSpeed
+from tunebench_jobs.canaries import CANARY_FILE
 from tunebench_jobs.checkpoints import MANIFEST_FILE, load_manifest, load_unchecked_manifest
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import JobError, RetryableError
@@ -30,6 +31,7 @@ _MESSAGE_CHARACTERS = 1500
 # Ray says first what happened, and then lists processes.
 _DEATH_CHARACTERS = 300
 _MEMORY_USED = re.compile(r"[\d.]+ ?GB used / [\d.]+ ?GB limit")
+_BESIDE = (CURVE_FILE, CANARY_FILE)
 _SNAPSHOT_FILE = "checkpoint_manager_snapshot.json"
 
 
@@ -53,7 +55,7 @@ def run_train(config: TrainConfig, context: StageContext) -> Outcome:
         message=_describe(summary),
         artefacts=[
             *(f"{CHECKPOINT_FOLDER}/{name}" for name in (*manifest.files, MANIFEST_FILE)),
-            *_list_curve(context.output / CURVE_FILE),
+            *_list_beside(context.output),
         ],
         summary=summary,
     )
@@ -75,13 +77,14 @@ def _collect_sent(context: StageContext, mirror: Mirror) -> Outcome:
         msg = f"training ended without a checkpoint in `{mirror.bucket.uri}/{output}`"
         raise RetryableError(msg, reason="TrainFailed")
     manifest = load_unchecked_manifest(manifest_file.parent)
-    curve = mirror.fetch_file(f"{output}/{CURVE_FILE}")
+    for name in _BESIDE:
+        mirror.fetch_file(f"{output}/{name}")
     mirror.bucket.remove_folder(f"{output}/{WORK_FOLDER}")
     shutil.rmtree(context.output / WORK_FOLDER, ignore_errors=True)
     summary: dict[str, Any] = json.loads(summary_file.read_bytes())
     return Outcome(
         message=_describe(summary),
-        artefacts=[f"{CHECKPOINT_FOLDER}/{MANIFEST_FILE}", *_list_curve(curve)],
+        artefacts=[f"{CHECKPOINT_FOLDER}/{MANIFEST_FILE}", *_list_beside(context.output)],
         summary=summary,
         sent=[
             Artefact(path=f"{CHECKPOINT_FOLDER}/{name}", sha256=file.sha256, bytes=file.bytes)
@@ -90,9 +93,9 @@ def _collect_sent(context: StageContext, mirror: Mirror) -> Outcome:
     )
 
 
-def _list_curve(path: Path | None) -> list[str]:
-    """Return the curve's name if it is there: an attempt of an earlier version has left none."""
-    return [path.name] if path is not None and path.is_file() else []
+def _list_beside(output: Path) -> list[str]:
+    """Return what lies beside a checkpoint: an attempt of an earlier version has left less."""
+    return [name for name in _BESIDE if (output / name).is_file()]
 
 
 def build_job_error(failures: Mapping[int, Exception], store: Path) -> JobError:

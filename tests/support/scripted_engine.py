@@ -1,0 +1,44 @@
+"""An engine of training whose losses are written down beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from tunebench_jobs.train.loss import Rows
+
+
+class ScriptedEngine:
+    """Takes the place of a model; each optimizer step has the next loss of the script."""
+
+    def __init__(self, losses: Sequence[float]) -> None:
+        """Begin with the first loss."""
+        self._losses = list(losses)
+
+    def accumulate(self, rows: Rows, *, weight: float, last: bool) -> float:
+        """Return the loss of the current step, for all tokens of the rows."""
+        del weight, last
+        return self._losses[0] * rows.count_learnt()
+
+    def evaluate(self, rows: Rows) -> tuple[float, ...]:
+        """Return the loss of the current step for each token."""
+        return (self._losses[0],) * rows.count_learnt()
+
+    def step(self, learning_rate: float) -> None:
+        """Go on to the next loss; the last one stays."""
+        del learning_rate
+        self._losses = self._losses[1:] or self._losses
+
+    def save(self, folder: Path) -> None:
+        """Leave something to go on from."""
+        (folder / "script.txt").write_text(repr(self._losses))
+
+    def load(self, folder: Path) -> None:
+        """Go on from there."""
+        del folder
+
+    def trained(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield nothing: there are no parameters."""
+        yield from ()
