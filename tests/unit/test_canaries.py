@@ -24,11 +24,12 @@ HALF, WHOLE = Precision.BFLOAT16, Precision.FLOAT32
 CANARY = Canary(system="", user="diff", answer="title: fix", tokens_digest="0", losses=(0.5, 1.25))
 
 
-def test_canaries_spread_from_the_shortest_to_the_median() -> None:
+def test_canaries_spread_over_the_shorter_quarter() -> None:
     """Long examples would cost without telling more."""
-    lengths = [50, 10, 40, 30, 20, 70, 60]
+    lengths = [50, 10, 40, 30, 20, 70, 60, 110, 90, 80, 130, 100, 120]
 
     assert [lengths[index] for index in choose_canaries(lengths)] == [10, 20, 30, 40]
+    assert [lengths[index] for index in choose_canaries(lengths[:6])] == [10, 20]
     assert choose_canaries([5]) == (0,)
     assert choose_canaries([5, 6]) == (0,)
 
