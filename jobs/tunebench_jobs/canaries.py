@@ -25,8 +25,8 @@ from tunebench_jobs.records import Record, describe_validation_error
 logger = logging.getLogger(__name__)
 
 CANARY_FILE = "canaries.json"
-# Four prompts of sixteen tokens: enough to tell models apart, a second to compute.
-COUNT = 4
+# Forty-eight losses tell models apart; each pass over them costs as much as training on one row.
+COUNT = 3
 PRINT_TOKENS = 16
 
 # Mean difference of a token's loss, in nats. The same weights through other kernels, merged, or

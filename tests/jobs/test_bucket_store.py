@@ -356,6 +356,7 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
     assert not (output / "work").exists()
     assert "Traceback" not in log
     assert {each.path for each in result.artefacts} == {
+        "canaries.json",
         "curve.jsonl",
         *(
             key.removeprefix("runs/train/x/")

@@ -22,6 +22,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from tunebench_api.contract import Report, ResultState, StageResult
+from tunebench_jobs.canaries import CANARY_FILE
 from tunebench_jobs.checkpoints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_manifest
 from tunebench_jobs.models import load_model, load_tokenizer
 from tunebench_jobs.records import load_jsonl
@@ -70,6 +71,7 @@ def test_lora_learns_and_leaves_a_checkpoint(whole: tuple[TrainStage, StageResul
     curve = list(load_jsonl(stage.output / CURVE_FILE, CurvePoint))
 
     assert {artefact.path for artefact in result.artefacts} == {
+        CANARY_FILE,
         CURVE_FILE,
         *(f"checkpoint/{name}" for name in (*manifest.files, "manifest.json")),
     }

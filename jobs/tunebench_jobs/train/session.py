@@ -96,14 +96,18 @@ def _describe_canaries(
     """Build the canaries with all workers, and check that the model has learnt."""
     losses = compute_canaries(engine, work, session.place)
     check_below_start(position.start_loss, build_mean(losses), position.step)
+    method = session.config.tuning.method
     kept = _find_saved_dtype(session.model)
-    halved = session.config.tuning.method is TuningMethod.FULL and kept is not torch.float32
+    # Kernels for weights in 4 bits round each in its own way, too.
+    rough = method is TuningMethod.QLORA or (
+        method is TuningMethod.FULL and kept is not torch.float32
+    )
     return build_canary_file(
         session.train_set,
         session.tokenizer,
         losses,
         Precision(session.precision),
-        Precision.BFLOAT16 if halved else Precision.FLOAT32,
+        Precision.BFLOAT16 if rough else Precision.FLOAT32,
     )
 
 

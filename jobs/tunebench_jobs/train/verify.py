@@ -95,13 +95,16 @@ def load_saved(saved: Saved) -> Any:
         return load_model(saved.checkpoint, torch.float32).to(saved.device)
     from peft import PeftModel  # noqa: PLC0415 - only for adapters
 
-    base = load_model(saved.base, saved.autocast or torch.float32)
+    packed = saved.method is TuningMethod.QLORA
+    base = load_model(
+        saved.base, saved.autocast or torch.float32, nf4_device=saved.device if packed else None
+    )
     try:
         model = PeftModel.from_pretrained(base, str(saved.checkpoint))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         msg = f"checkpoint must be an adapter of its base model: {error}; {SAVED.remedy}"
         raise InputError(msg, reason=SAVED.reason) from error
-    return model.to(saved.device)
+    return model if packed else model.to(saved.device)
 
 
 def compute_losses(model: Any, examples: Sequence[Example], saved: Saved) -> list[Losses]:
