@@ -122,9 +122,10 @@ def test_samples_are_filtered_and_found_again(browser: Browser, report: Path) ->
     flips = count_rows(page)
     expect(page.locator("#detail .chips")).to_contain_text("order flips")
     press(page, "G")
-    title = page.locator("#detail-title").inner_text()
     address = page.evaluate("location.href")
     again, more = open_report(browser, report, f"#{address.partition('#')[2]}")
+    # Its texts are read after the address has changed.
+    title = page.locator("#detail-title").inner_text()
 
     assert whole == 12 * 3 * 12
     assert 0 < flips < 12
