@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from make_scores import make_tasks
 from simulate_scores import World, simulate
 
 from tunebench_api.contract import Report, Runtime, ScoreConfig, StageDocument
@@ -59,19 +60,7 @@ def main() -> None:
 def save_inputs(store: Path, models: int, prs: int) -> list[dict[str, Any]]:
     """Write tasks, completions and verdicts; return the variants as the score config has them."""
     random = np.random.default_rng(1)
-    tasks = [
-        Task(
-            id=f"acme/x#{number}:{tool}",
-            pr=f"acme/x#{number}",
-            repository="acme/x",
-            language="Go",
-            tool=tool,
-            system="s",
-            user="u",
-        )
-        for number in range(prs)
-        for tool in Tool
-    ]
+    tasks = make_tasks(prs)
     save(store / "data/one/eval.jsonl", tasks)
     save(store / "generate/baseline/completions.jsonl", write_answers(tasks, random))
     names = [f"model-{number}" for number in range(models)]

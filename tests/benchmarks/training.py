@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import resource
 import subprocess
 import sys
@@ -383,7 +382,6 @@ def run_trl(folder: Path, method: str, max_length: int, *, packing: bool) -> dic
             packing=packing,
             completion_only_loss=True,
             gradient_checkpointing=False,
-            dataset_kwargs={"skip_prepare_dataset": False},
         ),
         train_dataset=rows,
         processing_class=AutoTokenizer.from_pretrained(folder / MODEL_FOLDER),
@@ -434,5 +432,4 @@ _WAYS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    random.seed(SEED)
     main()

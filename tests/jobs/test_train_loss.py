@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from make_train_examples import make_train_examples
 from tiny_models import build_tiny_model, build_tiny_tokenizer
 from torch import nn
 
-from tunebench_jobs.chat import IGNORED_LABEL, Example, build_example
+from tunebench_jobs.chat import IGNORED_LABEL, Example
 from tunebench_jobs.train.loss import AnswerLoss, build_rows
 
 pytestmark = pytest.mark.jobs
@@ -21,16 +22,7 @@ PADDING = 3
 @pytest.fixture(name="examples", scope="module")
 def fixture_examples() -> list[Example]:
     """Return examples of different lengths, prompts and answers."""
-    tokenizer = build_tiny_tokenizer()
-    return [
-        build_example(
-            tokenizer,
-            system="Describe the pull request.",
-            user="def add(a, b):\n" * repeats + "```yaml",
-            answer="title: |\n" + "  Add retries to the client\n" * answers,
-        )
-        for repeats, answers in ((1, 3), (4, 1), (9, 2), (2, 6))
-    ]
+    return make_train_examples()
 
 
 @pytest.fixture(name="model", scope="module")

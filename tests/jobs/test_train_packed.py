@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from make_train_examples import make_train_examples
 from tiny_architectures import ARCHITECTURES, build_architecture
 from tiny_models import build_tiny_tokenizer
 from torch import nn
 
-from tunebench_jobs.chat import IGNORED_LABEL, Example, build_example
+from tunebench_jobs.chat import IGNORED_LABEL, Example
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.train.loss import AnswerLoss, build_packed_row, build_rows
 from tunebench_jobs.train.segments import use_segments
@@ -23,16 +24,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(name="examples", scope="module")
 def fixture_examples() -> list[Example]:
     """Return examples of different lengths; most are longer than the sliding window."""
-    tokenizer = build_tiny_tokenizer()
-    return [
-        build_example(
-            tokenizer,
-            system="Describe the pull request.",
-            user="def add(a, b):\n" * repeats + "```yaml",
-            answer="title: |\n" + "  Add retries to the client\n" * answers,
-        )
-        for repeats, answers in ((1, 3), (4, 1), (9, 2), (2, 6))
-    ]
+    return make_train_examples()
 
 
 def _compute(
