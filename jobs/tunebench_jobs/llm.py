@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 from tunebench_api.v1alpha1 import (
@@ -138,6 +139,7 @@ class NoAnswerError(RetryableError):
 AskOnce = Callable[["Endpoint", Sequence[Mapping[str, str]]], Awaitable["Reply"]]
 
 
+@cache
 def load_litellm() -> Any:
     """Import LiteLLM, which takes seconds, so that it neither phones home nor prints hints."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")

@@ -52,18 +52,14 @@ def format_change(delta: Rate | None) -> str:
     """Return a difference with its interval, such as `+3.1 (-0.4 to +6.6)`."""
     if delta is None:
         return NOTHING
-    if delta.lo is None or delta.hi is None:
-        return f"{delta.pct:+.1f} ({NO_INTERVAL})"
-    return f"{delta.pct:+.1f} ({delta.lo:+.1f} to {delta.hi:+.1f})"
+    return _format_estimate(delta.pct, delta.lo, delta.hi, "+.1f")
 
 
 def format_coefficient(coefficient: Coefficient | None) -> str:
     """Return a coefficient with its interval, such as `0.61 (0.55 to 0.66)`."""
     if coefficient is None:
         return NOTHING
-    if coefficient.lo is None or coefficient.hi is None:
-        return f"{coefficient.value:.2f} ({NO_INTERVAL})"
-    return f"{coefficient.value:.2f} ({coefficient.lo:.2f} to {coefficient.hi:.2f})"
+    return _format_estimate(coefficient.value, coefficient.lo, coefficient.hi, ".2f")
 
 
 def format_rank(rank: RankSet | None) -> str:
@@ -106,3 +102,8 @@ def escape(text: str) -> str:
 def escape_code(text: str) -> str:
     """Return text of others for a code span."""
     return _flatten(text).replace("`", "'").replace("|", "\\|")
+
+
+def _format_estimate(value: float, lo: float | None, hi: float | None, form: str) -> str:
+    ends = NO_INTERVAL if lo is None or hi is None else f"{lo:{form}} to {hi:{form}}"
+    return f"{value:{form}} ({ends})"
