@@ -50,25 +50,51 @@ def save_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def check_writable(path: Path) -> None:
+    """Check that `replace_file` can make `path`, and leave nothing behind.
+
+    Raises:
+        OSError: It cannot; the error names `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _name_temporary(path)
+    with _named_as(path, temporary):
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+
+
 @contextmanager
 def replace_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of `path`, whole and durable, unless an error ends it."""
     with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not `tempfile`, which makes files that nobody but their owner may read.
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        temporary = _name_temporary(path)
         try:
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException as error:
+            with _named_as(path, temporary):
+                with temporary.open("xb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+        except BaseException:
             temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError) and str(error.filename) == str(temporary):
-                # By the name that its user knows.
-                error.filename = str(path)
             raise
+
+
+def _name_temporary(path: Path) -> Path:
+    # Not `tempfile`, which makes files that nobody but their owner may read.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+@contextmanager
+def _named_as(path: Path, temporary: Path) -> Iterator[None]:
+    """Let errors about `temporary` speak of the file that its user knows."""
+    try:
+        yield
+    except OSError as error:
+        if str(error.filename) == str(temporary):
+            error.filename = str(path)
+        raise
 
 
 def build_file_digest(path: Path) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from random import Random
 
+from tunebench_jobs.data.similar.signature import NAMED_WORDS
 from tunebench_jobs.rows import ChangedFile, PullRequest
 
 _RANGE = re.compile(r"^@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@.*", re.MULTILINE)
@@ -58,8 +59,13 @@ COPIES: Mapping[str, Callable[[PullRequest, Random], PullRequest]] = {
 
 
 def can_be_copied(pr: PullRequest, kind: str) -> bool:
-    """Whether a copy of this kind still is a copy: a changed line is little of what it has."""
+    """Whether a copy of this kind still is a copy: a changed line is little of what it has.
+
+    Of fewer words than `NAMED_WORDS`, other names make another change.
+    """
     changed = [line for file in pr.files for line in _list_changed(file)]
+    if kind == "renamed" and len(_WORD.findall("\n".join(changed))) < NAMED_WORDS:
+        return False
     return len(changed) >= (_MIN_ADAPTED_LINES if kind == "adapted" else 3)
 
 

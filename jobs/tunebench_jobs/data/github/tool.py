@@ -22,7 +22,7 @@ from tunebench_jobs.data.github.source import (
 )
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.failures import run_tool
-from tunebench_jobs.files import replace_file
+from tunebench_jobs.files import check_writable, replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +77,15 @@ def _write(options: argparse.Namespace, progress: _Progress) -> dict[str, Any]:
         msg = f"`--out` must end in .jsonl, got `{out}`"
         raise InputError(msg)
     source = GitHubSource.from_wire(json.loads(options.source))
-    # First, so that what cannot be written is known before hours of collecting.
+    # Known before hours of collecting; the file is begun after them, so that no kill leaves a part.
+    check_writable(out)
+    found = open_github(
+        source,
+        field=options.field,
+        token=find_github_token(source, options.field, os.environ),
+        place=GitHubPlace(options.store / ARCHIVE_FOLDER, report=progress.say),
+    )
     with replace_file(out) as file:
-        found = open_github(
-            source,
-            field=options.field,
-            token=find_github_token(source, options.field, os.environ),
-            place=GitHubPlace(options.store / ARCHIVE_FOLDER, report=progress.say),
-        )
         for row in found.rows:
             file.write(row.pr.model_dump_json().encode() + b"\n")
     return {
