@@ -228,7 +228,7 @@ goldens: install  ## Write the golden outputs anew from their inputs.
 lock: $(UV_STAMP)  ## Resolve pyproject.toml into requirements/.
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/all.txt $(ARGS)
 	$(COMPILE_PART) pyproject.toml --extra operator -o requirements/operator.txt
-	$(COMPILE_PART) pyproject.toml --extra jobs --extra mlflow --extra sample -o requirements/jobs.txt
+	$(COMPILE_PART) pyproject.toml --extra jobs --extra mlflow --extra sample --extra wandb -o requirements/jobs.txt
 	$(COMPILE_PART) --group build -o requirements/build.txt
 
 .PHONY: clean
