@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any, NamedTuple
 
 from tunebench_api.v1alpha1 import (
@@ -27,6 +26,7 @@ from tunebench_api.v1alpha1 import (
     SecretRef,
 )
 from tunebench_jobs.errors import InputError, JobError, RetryableError
+from tunebench_jobs.litellm_calls import call_model, load_litellm, price_reply
 from tunebench_jobs.throttle import LONGEST_PAUSE_SECONDS, Limits, Throttle, Ticket
 
 logger = logging.getLogger(__name__)
@@ -139,23 +139,6 @@ class NoAnswerError(RetryableError):
 AskOnce = Callable[["Endpoint", Sequence[Mapping[str, str]]], Awaitable["Reply"]]
 
 
-@cache
-def load_litellm() -> Any:
-    """Import LiteLLM, which takes seconds, so that it neither phones home nor prints hints."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    # Requests to OpenAI and what is like it go LiteLLM's own way, not through OpenAI's client:
-    # a fifth less CPU time (docs/performance.md).
-    os.environ.setdefault("EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER", "True")
-    import litellm  # noqa: PLC0415 - 5 s, and the environment must be set before
-
-    # They log a line for each request, with its URL, which holds the key for some vendors.
-    for name in ("LiteLLM", "httpx"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    litellm.suppress_debug_info = True
-    litellm.telemetry = False
-    return litellm
-
-
 def build_endpoint(
     spec: JudgeSpec | BaselineSpec | LlmSpec, field_name: str, environment: Mapping[str, str]
 ) -> Endpoint:
@@ -246,13 +229,13 @@ async def ask_once(
         InputError: The server refuses the request: key, model id, or its settings.
         NoAnswerError: It is busy or away.
     """
-    litellm = load_litellm()
+    load_litellm()
     from openai import OpenAIError  # noqa: PLC0415 - LiteLLM loaded it; all its errors derive from it
 
     try:
         # The client's own limit is that between two bytes, and some servers drip.
         async with asyncio.timeout(patience_seconds):
-            return _build_reply(await _complete(litellm, endpoint, messages), litellm)
+            return _build_reply(await _complete(endpoint, messages), endpoint.model)
     except TimeoutError:
         msg = f"model `{endpoint.model}` gave no whole answer in {patience_seconds:g} s"
         raise NoAnswerError(msg) from None
@@ -337,7 +320,7 @@ def _find_key(
     return find_secret(spec.secret_ref, field_name, environment)
 
 
-async def _complete(litellm: Any, endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) -> Any:
+async def _complete(endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) -> Any:
     settings = {
         "api_base": endpoint.api_base,
         "api_key": endpoint.api_key,
@@ -345,36 +328,33 @@ async def _complete(litellm: Any, endpoint: Endpoint, messages: Sequence[Mapping
         "max_tokens": endpoint.max_tokens,
         **endpoint.extra,
     }
-    return await litellm.acompletion(
-        model=endpoint.model,
-        messages=[dict(message) for message in messages],
-        timeout=TIMEOUT_SECONDS,
-        # Retries are counted here, once.
-        num_retries=0,
-        max_retries=0,
-        **{name: value for name, value in settings.items() if value is not None},
+    return await call_model(
+        endpoint.model,
+        [dict(message) for message in messages],
+        TIMEOUT_SECONDS,
+        {name: value for name, value in settings.items() if value is not None},
     )
 
 
-def _build_reply(raw: Any, litellm: Any) -> Reply:
+def _build_reply(raw: Any, model: str) -> Reply:
     if not raw.choices:
         msg = "the server sent no choices"
-        raise litellm.exceptions.APIConnectionError(message=msg, llm_provider="", model="")
+        raise load_litellm().exceptions.APIConnectionError(message=msg, llm_provider="", model="")
     choice = raw.choices[0]
     usage = getattr(raw, "usage", None)
     hidden = getattr(raw, "_hidden_params", None) or {}
-    # LiteLLM puts the price there, and nothing or 0 where it knows none.
-    cost = hidden.get("response_cost")
     prompt_tokens = getattr(usage, "prompt_tokens", 0) or 0
     completion_tokens = getattr(usage, "completion_tokens", 0) or 0
-    if not (is_token_count(prompt_tokens) and is_token_count(completion_tokens)):
+    if is_token_count(prompt_tokens) and is_token_count(completion_tokens):
+        cost = price_reply(raw, model)
+    else:
         # The price follows from them.
         prompt_tokens, completion_tokens, cost = 0, 0, None
     text = choice.message.content or ""
     is_cut = len(text) > _MOST_CHARACTERS
     return Reply(
         text=text[:_MOST_CHARACTERS],
-        cost_usd=float(cost) if cost else None,
+        cost_usd=cost or None,
         finish_reason="length" if is_cut else choice.finish_reason or "stop",
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.llm import Endpoint, load_litellm
+from tunebench_jobs.litellm_calls import load_litellm
+from tunebench_jobs.llm import Endpoint
 
 Sent = Mapping[str, int | float | str]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from tunebench_api.v1alpha1 import JudgeSpec, LlmSpec
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.llm import Reply, load_litellm
+from tunebench_jobs.litellm_calls import load_litellm
+from tunebench_jobs.llm import Reply
 
 _MILLION = 1_000_000
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from importlib import import_module
 
 import tunebench_jobs.judge.stage
-from tunebench_jobs.llm import load_litellm
+from tunebench_jobs.litellm_calls import load_litellm
 
 STAGE = tunebench_jobs.judge.stage.run_judge
 # Not a bare import, which would ask the network for prices.

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.llm import Endpoint, build_llm_failure, list_secrets, load_litellm
+from tunebench_jobs.litellm_calls import load_litellm
+from tunebench_jobs.llm import Endpoint, build_llm_failure, list_secrets
 
 # LiteLLM makes no batches at Anthropic, and those of other vendors have other files.
 PROVIDERS = frozenset({"openai"})

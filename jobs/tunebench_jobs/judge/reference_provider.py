@@ -10,7 +10,7 @@ from tunebench_jobs.answers import parse_answer
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.judge.comparisons import Comparison
 from tunebench_jobs.judge.reference import ReferenceCase, build_reference_reply
-from tunebench_jobs.llm import load_litellm
+from tunebench_jobs.litellm_calls import load_litellm
 
 # Name of the parameter by which a call carries what the prompt must not show.
 CASE_PARAMETER = "reference_case"
@@ -62,3 +62,5 @@ def register_reference_judge() -> None:
     name = REFERENCE_JUDGE.partition("/")[0]
     others = [each for each in litellm.custom_provider_map if each["provider"] != name]
     litellm.custom_provider_map = [*others, {"provider": name, "custom_handler": Provider()}]
+    # Otherwise done by the layer around its calls.
+    litellm.utils.custom_llm_setup()
