@@ -59,6 +59,7 @@ def test_defaults_are_those_of_the_types(client: DynamicClient) -> None:
     assert made["spec"] == parse_run(make_body()).to_wire()["spec"]
 
 
+_WHOLE_OFFLOAD = {"offload": "OptimizerAndParameters", "deepspeed": "ZeRO2"}
 INVALID = [
     pytest.param(
         {"baseline": {"name": "none"}},
@@ -104,6 +105,16 @@ INVALID = [
         {"models": [{"name": "a", "base": "x/a"}, {"name": "a", "base": "x/b"}]},
         "Duplicate value",
         id="two-models-of-one-name",
+    ),
+    pytest.param(
+        {"models": [{"name": "a", "base": "x/a", "tuning": {"offload": "Optimizer"}}]},
+        "must set `deepspeed` to ZeRO1 or ZeRO2 or ZeRO3 with `offload: Optimizer`",
+        id="offload-of-nothing",
+    ),
+    pytest.param(
+        {"models": [{"name": "a", "base": "x/a", "tuning": _WHOLE_OFFLOAD}]},
+        "must set `deepspeed` to ZeRO3 with `offload: OptimizerAndParameters`",
+        id="offload-of-whole-parameters",
     ),
     pytest.param({"parallelism": 0}, "greater than or equal to 1", id="out-of-bounds"),
     pytest.param({"seeds": 1}, 'unknown field "spec.seeds"', id="unknown-field"),

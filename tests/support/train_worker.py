@@ -50,17 +50,15 @@ def main() -> None:
     config = json.loads(Path(sys.argv[1]).read_bytes())
     torch.set_num_threads(1)
     place = Place(int(sys.argv[2]), config["workers"], torch.device("cpu"))
-    if place.workers > 1:
-        os.environ |= {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(config["port"]),
-            "LOCAL_RANK": str(place.rank),
-        }
-        dist.init_process_group("gloo", rank=place.rank, world_size=place.workers)
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(config["port"]),
+        "LOCAL_RANK": str(place.rank),
+    }
+    dist.init_process_group("gloo", rank=place.rank, world_size=place.workers)
     for case in config["cases"]:
         _run_case(case, place)
-    if place.workers > 1:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def build_train_set(count: int = 14) -> TrainSet:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from tunebench_api.v1alpha1 import DeepSpeed, TuningMethod, TuningSpec
+from tunebench_api.v1alpha1 import DeepSpeed, Offload, TuningMethod, TuningSpec
 from tunebench_jobs.train.loss import AnswerLoss, Rows, compute_token_losses
 
 _MAX_GRADIENT_NORM = 1.0
@@ -205,7 +205,8 @@ def _build_optimizer(loss: AnswerLoss, tuning: TuningSpec) -> Any:
         [group for group in groups if group["params"]],
         lr=float(tuning.learning_rate),
         weight_decay=float(tuning.weight_decay),
-        fused=find_deepspeed(tuning) is DeepSpeed.NONE,
+        # Where the CPU steps, torch's own kernel does it: DeepSpeed's would need a compiler.
+        fused=find_deepspeed(tuning) is DeepSpeed.NONE or tuning.offload is not Offload.NONE,
     )
 
 
@@ -217,6 +218,12 @@ def _build_zero_config(tuning: TuningSpec, stage: int) -> dict[str, Any]:
         "reduce_bucket_size": 50_000_000,
         "allgather_bucket_size": 50_000_000,
     }
+    # Pinned, so that copies do not hold up the GPU.
+    place = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if tuning.offload is not Offload.NONE:
+        zero["offload_optimizer"] = place
+    if tuning.offload is Offload.ALL:
+        zero["offload_param"] = place
     return {
         "train_micro_batch_size_per_gpu": tuning.micro_batch_size,
         # The loop tells where a step ends, and weighs the micro-batches itself.

@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tunebench_api.v1alpha1.rules import NeededFor
 from tunebench_api.v1alpha1.wire import (
+    AddedLater,
     Decimal,
     GpuCount,
     HowOnly,
@@ -51,6 +53,14 @@ class DeepSpeed(StrEnum):
     ZERO3 = "ZeRO3"
 
 
+class Offload(StrEnum):
+    """What of the training state lies in the memory of the CPU."""
+
+    NONE = "None"
+    OPTIMIZER = "Optimizer"
+    ALL = "OptimizerAndParameters"
+
+
 class Precision(StrEnum):
     """Number format of the forward and backward pass."""
 
@@ -88,6 +98,11 @@ class LoraSpec(Wire):
 
 class TuningSpec(Wire):
     """How a model is fine-tuned."""
+
+    rules = (
+        NeededFor("deepspeed", ("ZeRO1", "ZeRO2", "ZeRO3"), field="offload", value="Optimizer"),
+        NeededFor("deepspeed", ("ZeRO3",), field="offload", value="OptimizerAndParameters"),
+    )
 
     method: TuningMethod = Field(
         default=TuningMethod.LORA,
@@ -130,6 +145,12 @@ class TuningSpec(Wire):
     )
     deepspeed: DeepSpeed = Field(
         default=DeepSpeed.NONE, description="ZeRO stage. Absent: None (plain data parallel)."
+    )
+    offload: Annotated[Offload, AddedLater()] = Field(
+        default=Offload.NONE,
+        description="What lies in the CPU's memory, for models that do not fit the GPU's: the "
+        "Optimizer's state, whose steps the CPU then takes, with deepspeed ZeRO1 to ZeRO3; or "
+        "OptimizerAndParameters, with ZeRO3. Slower. Absent: None.",
     )
     precision: Precision = Field(
         default=Precision.AUTO,

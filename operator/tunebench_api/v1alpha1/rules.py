@@ -102,6 +102,35 @@ class GivenWhen:
 
 
 @dataclass(frozen=True)
+class NeededFor:
+    """A field has one of certain values wherever another one has a value; names as in YAML."""
+
+    needed: str
+    values: tuple[str, ...]
+    field: str
+    value: str
+
+    @property
+    def message(self) -> str:
+        """Return what must hold."""
+        values = " or ".join(self.values)
+        return f"must set `{self.needed}` to {values} with `{self.field}: {self.value}`"
+
+    def build_cel(self) -> dict[str, str]:
+        """Build the rule as the CRD states it."""
+        applies = f"has(self.{self.field}) && self.{self.field} == '{self.value}'"
+        values = ", ".join(f"'{value}'" for value in self.values)
+        holds = f"has(self.{self.needed}) && self.{self.needed} in [{values}]"
+        return {"rule": f"!({applies}) || ({holds})", "message": self.message}
+
+    def find_violation(self, value: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with a mapping, in the words of a `Problem`."""
+        if value.get(self.field) != self.value or value.get(self.needed) in self.values:
+            return None
+        return f"{self.message}, got {value.get(self.needed)}"
+
+
+@dataclass(frozen=True)
 class Unchanging:
     """A field keeps its value once the object exists; only the API server knows the old one."""
 
