@@ -58,7 +58,7 @@ class StageContext:
 
     @property
     def prompts_dir(self) -> Path | None:
-        """Folder of the builtin prompt sets, where the caller names one."""
+        """Folder of the prompt sets that have a name, where the caller names one."""
         return Path(self.runtime.prompts_dir) if self.runtime.prompts_dir else None
 
     def path(self, reference: str) -> Path:

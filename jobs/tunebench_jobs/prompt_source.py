@@ -29,7 +29,7 @@ def load_configured_prompts(spec: PromptsSpec, prompts_dir: Path | None) -> Conf
 
     Args:
         spec: The part of the run.
-        prompts_dir: Folder of the builtin prompt sets, where the caller names one.
+        prompts_dir: Folder of the sets that have a name, where the caller names one.
 
     Raises:
         InputError: It does not exist or does not load.
@@ -46,8 +46,8 @@ def find_prompts(spec: PromptsSpec, prompts_dir: Path | None) -> Path:
         InputError: There is none.
     """
     if spec.config_map_ref is not None:
-        msg = "`spec.prompts.configMapRef` is not supported yet; name a folder in `uri`"
-        raise InputError(msg, reason="NotSupported")
+        # The operator mounts it; without one, validation refuses the field.
+        return builtin_prompts_dir(prompts_dir) / spec.config_map_ref.name
     if spec.uri is not None:
         return parse_local_path(spec.uri, "spec.prompts.uri")
     folder = builtin_prompts_dir(prompts_dir)

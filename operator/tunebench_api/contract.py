@@ -328,7 +328,8 @@ class Runtime(Wire):
     endpoint: str | None = None
     # Model id to ask for, for generate.
     served_name: str | None = None
-    # Folder of the builtin prompt sets; absent: the installed ones.
+    # Folder of the prompt sets that a run names: the builtin ones, or a ConfigMap that is mounted
+    # there. Absent: the installed ones.
     prompts_dir: str | None = None
     # What the run has spent on judges before, of `judging.budgetUSD`.
     spent_usd: Decimal | None = None

@@ -89,13 +89,14 @@ def _find_in_source(
 
 def _find_in_spec(spec: BenchmarkRunSpec, backend: Backend) -> Iterator[Problem]:
     yield from _find_scheme("spec.prompts.uri", spec.prompts.uri, _FILES[backend])
-    if spec.prompts.config_map_ref:
-        yield Problem("spec.prompts.configMapRef", _FIELD)
+    if spec.prompts.config_map_ref and backend is Backend.LOCAL:
+        message = "means something in a cluster only; name a folder in `spec.prompts.uri` instead"
+        yield Problem("spec.prompts.configMapRef", message)
     if spec.baseline.completions:
         uri = spec.baseline.completions.uri
         yield from _find_scheme("spec.baseline.completions.uri", uri, _FILES[backend])
-    if spec.serving.keep is not Keep.NONE:
-        yield _refuse_value("spec.serving.keep", spec.serving.keep)
+    if spec.serving.keep is not Keep.NONE and backend is Backend.LOCAL:
+        yield Problem("spec.serving.keep", "means something in a cluster only; remove it")
     if spec.queue and backend is Backend.LOCAL:
         yield Problem("spec.queue", "means something in a cluster only; remove it")
     if spec.cleanup is not Cleanup.KEEP and backend is Backend.LOCAL:

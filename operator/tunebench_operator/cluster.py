@@ -101,6 +101,19 @@ class Cluster:
         newest = max(found, key=lambda each: each.get("lastTimestamp") or "", default=None)
         return str(newest.get("message", "")) if newest else ""
 
+    async def find_config_map(self, namespace: str | None, name: str) -> Manifest | None:
+        """Return a ConfigMap of the user's, or none if there is none of this name.
+
+        Raises:
+            ClusterError: The API server refused, or did not answer.
+        """
+        try:
+            return await asyncio.to_thread(self._get_config_map, namespace, name)
+        except ClusterError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
     async def set_finalizer(self, run: Metadata, *, present: bool) -> None:
         """Keep a run from going before its work has stopped, or let it go.
 
@@ -185,6 +198,18 @@ class Cluster:
             )
             # Nobody looks at the object, but what is not read holds its connection.
             answer.read()
+
+    def _get_config_map(self, namespace: str | None, name: str) -> Manifest:
+        place = f"{namespace}/{name}"
+        with self._translated("get", "v1", "ConfigMap", place) as found:
+            answer = found.get(
+                name=name,
+                namespace=namespace,
+                serialize=False,
+                _request_timeout=_TIMEOUT_SECONDS,
+            )
+            config_map: Manifest = json.loads(answer.data)
+            return config_map
 
     def _create(self, manifest: Manifest) -> None:
         place = _name(manifest)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,6 +42,7 @@ from tunebench_operator.transitions import NORMAL, WARNING, Transition
 PATIENCE = timedelta(minutes=5)
 # `kubectl delete --cascade=foreground`: Kubernetes deletes every child that is made meanwhile.
 _FOREGROUND = "foregroundDeletion"
+_NO_SOURCES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,20 @@ def plan_departure(  # noqa: PLR0913 - all that decides whether a run may go
     return _clean_up(run, body, objects, others, installation, storage_uri, until=until)
 
 
-def find_departing(body: Manifest, departing: Iterable[Manifest]) -> str | None:
-    """Return the name of a run whose artefacts are being deleted, if `body` would use them."""
+def find_departing(
+    body: Manifest, departing: Iterable[Manifest], sources: Mapping[str, str] = _NO_SOURCES
+) -> str | None:
+    """Return the name of a run whose artefacts are being deleted, if `body` would use them.
+
+    `sources` are digests of what its spec points to, by URI.
+    """
     mine: set[str] | None = None
     for other in departing:
         if not (
             _wants_cleanup(other) and names.FINALIZER in other["metadata"].get("finalizers", ())
         ):
             continue
-        mine = list_outputs(body) if mine is None else mine
+        mine = list_outputs(body, sources) if mine is None else mine
         # Nobody uses the findings of an earlier preflight again.
         if any(
             not each.startswith(f"{StageKind.PREFLIGHT}/") for each in mine & list_outputs(other)
@@ -97,13 +104,13 @@ def find_departing(body: Manifest, departing: Iterable[Manifest]) -> str | None:
     return None
 
 
-def list_outputs(body: Manifest) -> set[str]:
+def list_outputs(body: Manifest, sources: Mapping[str, str] = _NO_SOURCES) -> set[str]:
     """Return the outputs that a run refers to: as its status says, or as they follow from it."""
     reported = _list_reported(body)
     if reported:
         return reported
     run = _parse(body)
-    return {node.output for node in build_graph(run, {}).nodes} if run else set()
+    return {node.output for node in build_graph(run, sources).nodes} if run else set()
 
 
 def _clean_up(  # noqa: PLR0913, PLR0917 - the child and all that it is built from

@@ -39,6 +39,7 @@ from tunebench_api.v1alpha1 import (
     BenchmarkRunSpec,
     EvaluateUntuned,
     ModelSpec,
+    PromptsSpec,
     TuningMethod,
 )
 from tunebench_operator import names
@@ -135,6 +136,13 @@ def git_source_key(repository: str, ref: str) -> str:
     return f"{repository}@{ref}"
 
 
+def prompts_source_key(prompts: PromptsSpec) -> str:
+    """Return what a prompt set is known by."""
+    if prompts.config_map_ref:
+        return f"configmap:{prompts.config_map_ref.name}"
+    return prompts.uri or f"builtin:{prompts.builtin}"
+
+
 def build_graph(run: BenchmarkRun, sources: Mapping[str, str]) -> Graph:
     """Build the stages of a run; `sources` are digests of what the spec points to, by URI.
 
@@ -211,7 +219,7 @@ def _preflight_node(
 
 
 def _data_node(spec: BenchmarkRunSpec, sources: Mapping[str, str]) -> Node:
-    places = [spec.prompts.uri or f"builtin:{spec.prompts.builtin}"]
+    places = [prompts_source_key(spec.prompts)]
     for source in (spec.dataset.train, spec.dataset.eval):
         git, hub = source.git, source.hugging_face
         places += [source.uri] if source.uri else []

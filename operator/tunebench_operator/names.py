@@ -13,6 +13,8 @@ SUCCEEDED = SUMMARY_CONDITION
 CONTAMINATED = "Contaminated"
 JUDGES_RELIABLE = "JudgesReliable"
 JUDGED = "Judged"
+# Only of a run with `spec.serving.keep`.
+WINNER_SERVED = "WinnerServed"
 CONDITION_TYPES = (
     SUCCEEDED,
     "DataReady",
@@ -52,12 +54,20 @@ CONFIG_PART = "config"
 REPORT_PART = "report"
 WORK_PART = "work"
 ACCESS_PART = "access"
+PROMPTS_PART = "prompts"
+
+# Of the server that stays; the space keeps it apart from any base or model.
+KEPT_KEY = f"{StageKind.SERVE}/the winner"
 
 # Of the child that deletes artefacts.
 CLEANUP_KEY = str(StageKind.CLEANUP)
 
 CONFIG_KEY = "stage.json"
 CONFIG_FOLDER = "/etc/tunebench"
+PROMPTS_FOLDER = "/etc/tunebench-prompts"
+
+# Of the OpenAI-compatible server in a RayService's pods.
+SERVE_PORT = 8000
 
 # KubeRay makes longer names from a RayJob's, which leaves it 47 characters.
 _MAX_OBJECT = 47
@@ -121,3 +131,8 @@ def access_name(run: str, uid: str) -> str:
     mark = hashlib.sha256(uid.encode()).hexdigest()[:8]
     plain = re.sub(r"[^a-z0-9]+", "-", run.lower()).strip("-")
     return f"{plain[: _MAX_OBJECT - 9].rstrip('-')}-{mark}"
+
+
+def prompts_name(run: str, uid: str) -> str:
+    """Return the name of the ConfigMap with a run's own copy of its prompts."""
+    return f"{access_name(run, uid)}-prompts"

@@ -18,6 +18,7 @@ from tunebench_api.contract import REPORT_KEY, Report, ResultState, StageResult
 from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_operator import names, reasons
 from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.builders.prompts import find_prompts_name
 from tunebench_operator.builders.work import build_endpoint
 from tunebench_operator.diagnosis import (
     build_refusal,
@@ -25,6 +26,7 @@ from tunebench_operator.diagnosis import (
     find_trouble,
     find_work_trouble,
 )
+from tunebench_operator.graph import prompts_source_key
 from tunebench_operator.observed import Attempt, Observed, Trouble
 
 WORK_KINDS = ("Job", "RayJob", "RayService")
@@ -40,6 +42,8 @@ class Objects:
     configs: Mapping[str, Manifest] = field(default_factory=dict)
     reports: Mapping[str, Manifest] = field(default_factory=dict)
     work: Mapping[str, Manifest] = field(default_factory=dict)
+    # Copies of prompts; a run has at most one.
+    prompts: Mapping[str, Manifest] = field(default_factory=dict)
     # By kind; they share a name.
     access: Mapping[str, Manifest] = field(default_factory=dict)
     # By child.
@@ -73,6 +77,7 @@ def build_objects(found: Iterable[Manifest], uid: str | None) -> Objects:
         configs=parts[names.CONFIG_PART],
         reports=parts[names.REPORT_PART],
         work=parts[names.WORK_PART],
+        prompts=parts[names.PROMPTS_PART],
         access=parts[names.ACCESS_PART],
         pods={child: tuple(each) for child, each in pods.items()},
     )
@@ -95,7 +100,16 @@ def build_observed(run: BenchmarkRun, objects: Objects) -> Observed:
         key: tuple(sorted(found, key=lambda attempt: attempt.number))
         for key, found in attempts.items()
     }
-    return Observed(ordered, previous=run.status)
+    return Observed(ordered, sources=find_sources(run, objects), previous=run.status)
+
+
+def find_sources(run: BenchmarkRun, objects: Objects) -> dict[str, str]:
+    """Return the digests of what the spec points to, as far as a cluster knows them."""
+    copy = objects.prompts.get(find_prompts_name(run))
+    if copy is None:
+        return {}
+    digest = str(copy["metadata"]["annotations"][names.DIGEST_ANNOTATION])
+    return {prompts_source_key(run.spec.prompts): digest}
 
 
 def build_attempt(run: BenchmarkRun, objects: Objects, name: str, number: int) -> Attempt:

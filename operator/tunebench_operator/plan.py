@@ -24,6 +24,7 @@ from tunebench_api.v1alpha1 import (
     BenchmarkRun,
     BenchmarkRunStatus,
     JudgeSpec,
+    Keep,
 )
 from tunebench_operator import names, reasons
 from tunebench_operator.graph import Graph, Node, ServeGroup, Variant, build_graph
@@ -55,6 +56,7 @@ class Plan:
 
     desired: tuple[Child, ...]
     status: BenchmarkRunStatus
+    # Nothing is left to do, except to serve what stays served.
     finished: bool
     wake_at: datetime | None
 
@@ -72,7 +74,9 @@ def plan(run: BenchmarkRun, observed: Observed, *, now: datetime) -> Plan:
     hours = sum(each.gpu_hours for attempts in observed.attempts.values() for each in attempts)
     spent = observed.count_spent()
     decisions = Decisions(run, graph, states, score, observed.previous, now, hours, spent)
-    finished = all(state.state.ended for state in states.values()) and not desired
+    finished = all(
+        state.state.ended for key, state in states.items() if key != names.KEPT_KEY
+    ) and all(child.key == names.KEPT_KEY for child in desired)
     wakes = [state.wake_at for state in states.values() if state.wake_at and state.wake_at > now]
     return Plan(desired, build_status(decisions), finished, min(wakes, default=None))
 
@@ -101,7 +105,8 @@ class _Planner:
         states[graph.preflight.key] = self._spare_preflight(states)
         score = self._decide_score(states)
         states[score.node.key] = score
-        return states
+        kept = self._decide_kept(score)
+        return states | ({kept.node.key: kept} if kept else {})
 
     def build_desired(self, states: Mapping[str, StageState]) -> tuple[Child, ...]:
         """Build the children of all stages that run or are ready to."""
@@ -232,6 +237,23 @@ class _Planner:
         if all(state.state is not State.SUCCEEDED for state in models):
             return skip(node, models[0])
         return decide_stage(node, self.observed, (), retries=self.run.spec.retries, now=self.now)
+
+    def _decide_kept(self, score: StageState) -> StageState | None:
+        """Decide the server that stays when the run is over; none if there is none to stay.
+
+        It starts anew: to let one wait for the score would hold its GPUs while judges are asked.
+        """
+        if self.run.spec.serving.keep is not Keep.WINNER or score.state is not State.SUCCEEDED:
+            return None
+        best = score.result.summary.get("best") if score.result else None
+        for group in self.graph.groups:
+            for variant in group.variants:
+                if variant.name == best:
+                    node = replace(group.build_node([variant]), key=names.KEPT_KEY)
+                    return decide_stage(
+                        node, self.observed, (), retries=self.run.spec.retries, now=self.now
+                    )
+        return None
 
     def _score_config(self, states: Mapping[str, StageState]) -> ScoreConfig:
         spec, graph = self.run.spec, self.graph

@@ -58,4 +58,5 @@ STEP_FAILED = "StepFailed"
 
 # What is wrong before any work can be done.
 INVALID_SPEC = "InvalidSpec"
+PROMPTS_MISSING = "PromptsMissing"
 INSTALLATION_INCOMPLETE = "InstallationIncomplete"

@@ -17,8 +17,9 @@ from tunebench_api.unsupported import Backend
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus, ConditionStatus, Metadata
 from tunebench_api.validation import parse_run
 from tunebench_operator import names, reasons
-from tunebench_operator.actions import Action, Delete, build_actions, find_deadline
+from tunebench_operator.actions import Action, Apply, Delete, build_actions, find_deadline
 from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.builders.prompts import build_prompts, find_prompts_name
 from tunebench_operator.departure import (
     Departure,
     build_leaving,
@@ -27,7 +28,13 @@ from tunebench_operator.departure import (
 )
 from tunebench_operator.errors import ClusterError, UserError
 from tunebench_operator.installation import Installation
-from tunebench_operator.observe import Objects, build_objects, build_observed, list_podless
+from tunebench_operator.observe import (
+    Objects,
+    build_objects,
+    build_observed,
+    find_sources,
+    list_podless,
+)
 from tunebench_operator.plan import plan
 from tunebench_operator.status import build_halt
 from tunebench_operator.transitions import WARNING, build_transitions
@@ -37,6 +44,8 @@ logger = logging.getLogger(__name__)
 # When nothing is heard meanwhile: of the own status, or of artefacts that have to go first.
 _LOOK_AGAIN = timedelta(seconds=5)
 _ACCEPTED = "accepted; its first stages are next"
+# Nobody watches ConfigMaps of users.
+_PROMPTS_AGAIN = timedelta(seconds=15)
 # A Job has its pod in a moment, unless that is refused.
 _POD_PATIENCE = timedelta(seconds=20)
 
@@ -54,6 +63,10 @@ class Writer(Protocol):
 
     async def find_warning(self, manifest: Manifest) -> str:
         """Return what the newest Warning says of an object; nothing if there is none."""
+        ...
+
+    async def find_config_map(self, namespace: str | None, name: str) -> Manifest | None:
+        """Return a ConfigMap of the user's, or none if there is none of this name."""
         ...
 
     async def set_finalizer(self, run: Metadata, *, present: bool) -> None:
@@ -96,8 +109,6 @@ async def reconcile(
     told = _Told(metadata, _parse_status(body.get("status")), now, cluster)
     finalizers = body["metadata"].get("finalizers", ())
     if body["metadata"].get("deletionTimestamp"):
-        if names.FINALIZER not in finalizers:
-            return Step()
         return await _let_go(body, children, others, installation, cluster)
     try:
         run = parse_run(body, Backend.KUBERNETES).model_copy(update={"status": told.before})
@@ -109,8 +120,13 @@ async def reconcile(
         # One short request before any work: many runs at once all have their first status soon.
         await told.accept()
         return Step(now + _LOOK_AGAIN)
-    objects = build_objects(children, metadata.uid)
-    departing = None if objects.configs else find_departing(body, others)
+    try:
+        objects = await _copy_prompts(run, build_objects(children, metadata.uid), cluster)
+    except UserError as error:
+        await told.refuse(reasons.PROMPTS_MISSING, str(error))
+        return Step(now + _PROMPTS_AGAIN)
+    sources = find_sources(run, objects)
+    departing = None if objects.configs else find_departing(body, others, sources)
     if departing:
         await told.wait(f"run {departing} is being deleted, and artefacts that both use with it")
         return Step(now + _LOOK_AGAIN)
@@ -125,6 +141,22 @@ async def tell_unforeseen(body: Manifest, error: Exception, cluster: Writer) -> 
     with suppress(ClusterError):
         metadata = Metadata.from_wire(body["metadata"])
         await cluster.post_event(metadata, WARNING, reasons.STEP_FAILED, note)
+
+
+async def _copy_prompts(run: BenchmarkRun, objects: Objects, cluster: Writer) -> Objects:
+    """Make the run's own copy of prompts in a ConfigMap, where it has none yet.
+
+    Raises:
+        UserError: The ConfigMap is not there, or holds no prompts.
+        ClusterError: The API server refused, or did not answer.
+    """
+    ref, name = run.spec.prompts.config_map_ref, find_prompts_name(run)
+    if ref is None or name in objects.prompts:
+        return objects
+    source = await cluster.find_config_map(run.metadata.namespace, ref.name)
+    copy = build_prompts(run, source)
+    await cluster.carry_out(Apply(copy))
+    return replace(objects, prompts={name: copy})
 
 
 async def _drive(
@@ -241,6 +273,8 @@ async def _let_go(
     Raises:
         ClusterError: The API server refused, or did not answer; it is asked again until it is time.
     """
+    if names.FINALIZER not in body["metadata"].get("finalizers", ()):
+        return Step()
     metadata, now = Metadata.from_wire(body["metadata"]), datetime.now(UTC)
     storage_uri = _find_storage_of_any(body, installation)
     objects = build_objects(children, metadata.uid)

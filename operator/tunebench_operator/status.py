@@ -18,8 +18,10 @@ from tunebench_api.v1alpha1 import (
     Condition,
     ConditionStatus,
     JudgeStatus,
+    Keep,
     LeaderboardRow,
     ModelStatus,
+    ServingStatus,
     StageStatus,
     Summary,
 )
@@ -82,6 +84,7 @@ def build_status(decisions: Decisions) -> BenchmarkRunStatus:
         models=models,
         leaderboard=_parse_rows(LeaderboardRow, facts.get("leaderboard", ())),
         judges=_parse_rows(JudgeStatus, facts.get("judges", ())),
+        serving=_serving_status(facts.get("best", ""), decisions.states.get(names.KEPT_KEY)),
         results=score.node.output if score and result else "",
         start_time=(previous and previous.start_time) or _rfc3339(decisions.now),
         completion_time=result.finished_at if result else "",
@@ -136,6 +139,14 @@ def _show_spent(spent: Decimal) -> str:
 
 def _show_hours(hours: float) -> str:
     return f"{hours:.2f}" if hours else ""
+
+
+def _serving_status(best: str, kept: StageState | None) -> ServingStatus | None:
+    """Say what stays served, and where; nothing of a server that will not come back."""
+    if kept is None or kept.state.ended:
+        return None
+    endpoint = kept.progress.endpoint if kept.state is State.RUNNING else None
+    return ServingStatus(variant=best, endpoint=endpoint)
 
 
 def _stage_status(state: StageState) -> StageStatus:
@@ -228,6 +239,8 @@ def _conditions(decisions: Decisions) -> tuple[Condition, ...]:
     drafts = [_judged_condition(each, judging) for each in drafts]
     drafts.append(_contamination_condition(states[graph.data.key]))
     drafts.append(_reliability_condition(decisions.score))
+    if decisions.run.spec.serving.keep is Keep.WINNER:
+        drafts.append(_served_condition(states.get(names.KEPT_KEY), decisions.score))
     return tuple(_date(draft, decisions) for draft in drafts)
 
 
@@ -300,6 +313,24 @@ def _contamination_condition(data: StageState) -> Condition:
             message = Contamination.model_validate(facts).describe()
     return Condition(
         type=names.CONTAMINATED, status=status, reason=reason, message=message[:MAX_MESSAGE]
+    )
+
+
+def _served_condition(kept: StageState | None, score: StageState | None) -> Condition:
+    """Say whether the winner answers, or why it does not."""
+    status, reason = ConditionStatus.UNKNOWN, reasons.WAITING
+    message = "the winner is served once there is a leaderboard"
+    if kept is None and score and score.state.ended:
+        status, reason, message = ConditionStatus.FALSE, score.reason, "there is no winner"
+    elif kept is not None:
+        reason, message = kept.reason, kept.message
+        if kept.state is State.FAILED:
+            status = ConditionStatus.FALSE
+        elif kept.state is State.RUNNING and kept.progress.endpoint:
+            status, reason = ConditionStatus.TRUE, reasons.SUCCEEDED
+            message = f"at {kept.progress.endpoint}"
+    return Condition(
+        type=names.WINNER_SERVED, status=status, reason=reason, message=message[:MAX_MESSAGE]
     )
 
 

@@ -58,6 +58,8 @@ def unpack(packed: bytes) -> Manifest:
 
 def _trim_data(body: Mapping[str, Any]) -> Manifest:
     """Return the data of a report; of configs, that alone which says what is being deleted."""
+    if body["metadata"].get("labels", {}).get(names.PART_LABEL) == names.PROMPTS_PART:
+        return {}
     stage = body["metadata"].get("labels", {}).get(names.STAGE_LABEL)
     if _is_config(body) and stage != StageKind.CLEANUP:
         return {}

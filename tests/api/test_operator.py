@@ -281,3 +281,68 @@ async def test_a_namespace_that_goes_is_not_held_up(client: DynamicClient) -> No
         await eventually(lambda: bool(list_work(client, space, "data")), "some work")
         spaces.delete(name=space)
         await eventually(is_gone, "the namespace to go", seconds=90)
+
+
+async def test_prompts_come_from_a_config_map(client: DynamicClient, namespace: str) -> None:
+    """A run waits for its ConfigMap, copies it once, and later changes mean nothing to it."""
+    create_run(client, namespace, prompts={"configMapRef": {"name": "ours"}})
+    kubelet = FakeKubelet(client, namespace)
+    maps = client.resources.get(api_version="v1", kind="ConfigMap")
+    ours = {"metadata": {"name": "ours"}, "data": {"a.toml": "[pr_description_prompt]"}}
+
+    def find_digests() -> list[str]:
+        return [each["digest"] for each in load_run(client, namespace)["status"]["stages"]]
+
+    async with operating(namespace), background(kubelet.run()):
+        await eventually(
+            lambda: find_reason(load_run(client, namespace)) == "PromptsMissing", "a refusal"
+        )
+        waiting = list_work(client, namespace)
+        maps.create(body=ours, namespace=namespace)
+        await eventually(
+            lambda: find_reason(load_run(client, namespace)) == "Succeeded", "leaderboard"
+        )
+        before = find_digests()
+        maps.patch(
+            name="ours",
+            namespace=namespace,
+            body={"data": {"a.toml": "changed"}},
+            content_type="application/merge-patch+json",
+        )
+        # A sign of life of a child wakes the run.
+        await asyncio.sleep(1.5)
+
+    copies = maps.get(namespace=namespace, label_selector=f"{names.PART_LABEL}=prompts")
+    assert waiting == []
+    assert [each["data"] for each in copies.to_dict()["items"]] == [ours["data"]]
+    assert find_digests() == before
+
+
+async def test_the_winner_stays_served(client: DynamicClient, namespace: str) -> None:
+    """Its address is in the status, and its server goes when it is no longer asked for."""
+    create_run(client, namespace, serving={"keep": "Winner"})
+    kubelet = FakeKubelet(client, namespace)
+    runs = client.resources.get(api_version=API_VERSION, kind=KIND)
+
+    def find_endpoint() -> str:
+        serving = (load_run(client, namespace).get("status") or {}).get("serving") or {}
+        return str(serving.get("endpoint", ""))
+
+    async with operating(namespace), background(kubelet.run()):
+        await eventually(lambda: bool(find_endpoint()), "the winner to answer")
+        done = load_run(client, namespace)
+        (server,) = list_work(client, namespace, "serve")
+        endpoint = find_endpoint()
+        runs.patch(
+            name="test",
+            namespace=namespace,
+            body={"spec": {"serving": {"keep": "None"}}},
+            content_type="application/merge-patch+json",
+        )
+        await eventually(lambda: not list_work(client, namespace, "serve"), "the server to go")
+        await eventually(lambda: not find_endpoint(), "the address to go")
+
+    assert find_reason(done) == "Succeeded"
+    assert done["status"]["serving"]["variant"] == "one"
+    assert endpoint == f"http://{server}-serve-svc.{namespace}.svc:8000/v1"
+    assert find_reason(load_run(client, namespace)) == "Succeeded"

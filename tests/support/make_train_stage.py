@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tiny_models import save_tiny_model
 
-from tunebench_api.contract import Report
+from tunebench_api.contract import Report, TrainConfig, parse_stage_document
 from tunebench_jobs.train.resume import STATE_FILE
 
 POLL_SECONDS = 0.05
@@ -92,6 +92,12 @@ class TrainStage:
     def load_report(self) -> Report:
         """Return the newest report."""
         return Report.model_validate_json(self.report_file.read_bytes())
+
+    def load_config(self) -> TrainConfig:
+        """Return what the stage is to do."""
+        config = parse_stage_document(self._document.read_bytes()).config
+        assert isinstance(config, TrainConfig)
+        return config
 
     def resume_points(self) -> list[str]:
         """Return the names of the complete resume points."""

@@ -14,6 +14,7 @@ from tunebench_api.v1alpha1 import BenchmarkRun
 from tunebench_operator import names
 from tunebench_operator.actions import Action, Apply, Delete, build_actions
 from tunebench_operator.builders.metadata import Manifest
+from tunebench_operator.builders.prompts import build_prompts
 from tunebench_operator.observe import (
     WORK_KINDS,
     build_objects,
@@ -46,6 +47,9 @@ class MemoryCluster:
         self.applied: list[Manifest] = []
         self.now = START
         self._uids = itertools.count()
+        if run.spec.prompts.config_map_ref:
+            source = {"data": {"describe.toml": "[pr_description_prompt]\n"}}
+            self._carry_out(Apply(build_prompts(run, source)))
 
     def step(self) -> Plan:
         """Drive the run one step, some time after the last one."""
@@ -73,7 +77,7 @@ class MemoryCluster:
         return sorted(found, key=lambda each: str(each["metadata"]["name"]))
 
     def list_work_in_progress(self) -> list[Manifest]:
-        """Return the work that has not ended."""
+        """Return the work that has not ended, without the server that stays."""
         ended = [
             names.report_name(each["metadata"]["name"])
             for each in self.list_work()
@@ -84,6 +88,7 @@ class MemoryCluster:
             for each in self.list_work()
             for report in [names.report_name(each["metadata"]["name"])]
             if report not in ended
+            and self.key_of(each) != names.KEPT_KEY
             and parse_report(self.objects["ConfigMap", report]).result is None
         ]
 
@@ -97,8 +102,12 @@ class MemoryCluster:
         if work["kind"] == "RayService":
             self._set_status(work, conditions=[self._condition("Ready", "NonZeroServeEndpoints")])
             return
+        best = self.run.spec.models[0].name
         result = StageResult(
-            state=ResultState.SUCCEEDED, reason="Succeeded", finished_at=self.now.isoformat()
+            state=ResultState.SUCCEEDED,
+            reason="Succeeded",
+            finished_at=self.now.isoformat(),
+            summary={"best": best} if stage_of(work) is StageKind.SCORE else {},
         )
         self.report(work, result)
         self._end(work, "Complete")

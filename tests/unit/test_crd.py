@@ -235,6 +235,7 @@ def test_rules_carry_messages() -> None:
         "spec.dataset.eval.gitHub",
         "spec.prompts",
         "spec.baseline",
+        "spec.models[].tuning",
     }
     assert all(rule["message"].startswith("must ") for rule in rules.values())
 

@@ -259,7 +259,7 @@ def test_builtin_prompts_render_for_all_tools(tmp_path: Path) -> None:
     [
         pytest.param({"builtin": "huge"}, "one of compact, default, got `huge`", id="name"),
         pytest.param({"uri": "gs://bucket/prompts"}, "not supported yet", id="scheme"),
-        pytest.param({"configMapRef": {"name": "x"}}, "not supported yet", id="config map"),
+        pytest.param({"configMapRef": {"name": "x"}}, "must be a folder of", id="config map"),
         pytest.param(
             {"builtin": "compact", "variables": [{"name": "nonsense", "value": "1"}]},
             r"`spec\.prompts\.variables\[nonsense\]`",

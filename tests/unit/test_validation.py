@@ -263,7 +263,6 @@ def test_problem(path: str, value: object, expected: str) -> None:
         pytest.param(
             "spec.models.0.tuning.deepspeed", "Auto", "with the value `Auto` ", id="deepspeed"
         ),
-        pytest.param("spec.serving.keep", "Winner", "with the value `Winner` ", id="keep"),
         pytest.param("spec.models.0.resources.gpus", "8", "", id="gpus"),
     ],
 )
@@ -281,6 +280,7 @@ def test_unsupported_field(path: str, value: object, expected: str) -> None:
     [
         pytest.param("spec.queue", {"name": "team-a"}, id="queue"),
         pytest.param("spec.cleanup", "Delete", id="cleanup"),
+        pytest.param("spec.serving.keep", "Winner", id="keep"),
         pytest.param("spec.models.0.resources.pool", "h100", id="pool"),
     ],
 )
@@ -307,11 +307,47 @@ def test_pods_cannot_read_a_laptops_paths() -> None:
     ]
 
 
-def test_unsupported_prompts() -> None:
-    """Prompts from a ConfigMap are refused until something reads them."""
+def test_prompts_of_a_cluster_are_refused_on_a_laptop() -> None:
+    """Prompts from a ConfigMap are for a cluster, where they are accepted."""
     run = make_run("spec.prompts", {"configMapRef": {"name": "prompts"}})
 
-    assert find_problems(run) == ["`spec.prompts.configMapRef` is not supported yet; remove it"]
+    (problem,) = find_problems(run)
+
+    assert problem == (
+        "`spec.prompts.configMapRef` means something in a cluster only; "
+        "name a folder in `spec.prompts.uri` instead"
+    )
+    assert not [each for each in find_problems(run, Backend.KUBERNETES) if "prompts" in each]
+
+
+@pytest.mark.parametrize(
+    ("tuning", "needed"),
+    [
+        pytest.param({"offload": "Optimizer"}, "ZeRO1 or ZeRO2 or ZeRO3", id="plain"),
+        pytest.param(
+            {"offload": "Optimizer", "deepspeed": "Auto"}, "ZeRO1 or ZeRO2 or ZeRO3", id="auto"
+        ),
+        pytest.param(
+            {"offload": "OptimizerAndParameters", "deepspeed": "ZeRO2"}, "ZeRO3", id="parameters"
+        ),
+    ],
+)
+def test_offload_needs_a_stage_that_spreads_it(tuning: dict[str, str], needed: str) -> None:
+    """What nothing partitions cannot lie elsewhere."""
+    run = make_run("spec.models.0.tuning", tuning)
+    wanted = f"must set `deepspeed` to {needed} with `offload: {tuning['offload']}`"
+
+    assert any(wanted in problem for problem in find_problems(run))
+
+
+@pytest.mark.parametrize("stage", ["ZeRO1", "ZeRO2", "ZeRO3"])
+def test_offload_of_the_optimizer_is_for_every_stage(stage: str) -> None:
+    """Each stage partitions the optimizer's state."""
+    tuning = {"offload": "Optimizer", "deepspeed": stage}
+
+    run = parse_run(make_run("spec.models.0.tuning", tuning))
+
+    assert run.spec.models[0].tuning.deepspeed == stage
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [tunebench.dev]
   resources: [benchmarkruns/finalizers]
   verbs: [update]
-# Stage documents and reports. `get` is there to be handed on to the run's own Role.
+# Stage documents and reports. `get` is for prompts in a ConfigMap of the user's, and is handed on to
+# the run's own Role.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch]

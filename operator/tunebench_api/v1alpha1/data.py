@@ -53,7 +53,9 @@ class PromptsSpec(Wire):
         default=None, description="Folder of TOML files in PR-Agent's layout. Absent: `builtin`."
     )
     config_map_ref: ConfigMapRef | None = Field(
-        default=None, description="ConfigMap that holds such files. Absent: `builtin`."
+        default=None,
+        description="In a cluster: ConfigMap that holds such files. A run copies it when it "
+        "begins, and later changes mean nothing to it. Absent: `builtin`.",
     )
     variables: tuple[Variable, ...] = named_list(
         64, "Values that replace the templates' defaults. Absent: the defaults.", default=()

@@ -190,7 +190,12 @@ class Keep(StrEnum):
 class ServingSpec(Wire):
     """How checkpoints are served."""
 
-    keep: Keep = Field(default=Keep.NONE, description="What stays served. Absent: None.")
+    keep: Keep = Field(
+        default=Keep.NONE,
+        description="In a cluster, what is served once the run has its leaderboard. Winner: the "
+        "variant with the highest win rate, until this is None again, or the run is suspended or "
+        "deleted; `status.serving` has the address. It may change at any time. Absent: None.",
+    )
 
 
 class Cleanup(StrEnum):

@@ -38,7 +38,6 @@ _FIXED = (
     "judges",
     "judging",
     "generation",
-    "serving",
     "statistics",
     "seed",
 )

@@ -150,6 +150,17 @@ class JudgeStatus(Wire):
     )
 
 
+class ServingStatus(Wire):
+    """What stays served when the run is over."""
+
+    variant: ShortText = Field(description="Variant, which is also the model id to ask for.")
+    endpoint: ShortText | None = Field(
+        default=None,
+        description="OpenAI-compatible address for pods in the namespace of the run. Absent: it "
+        "does not answer yet.",
+    )
+
+
 class Summary(Wire):
     """One line about the run."""
 
@@ -200,6 +211,9 @@ class BenchmarkRunStatus(Wire):
         MAX_ROWS, "Variants, best first.", default=()
     )
     judges: tuple[JudgeStatus, ...] = named_list(16, "Judges.", default=())
+    serving: ServingStatus | None = Field(
+        default=None, description="What `spec.serving.keep` keeps. Absent: nothing."
+    )
     results: ShortText = Field(default="", description="Where the results lie in the store.")
     start_time: ShortText = Field(default="", description="When the run began, RFC 3339.")
     completion_time: ShortText = Field(default="", description="When it ended, RFC 3339.")

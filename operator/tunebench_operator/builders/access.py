@@ -1,11 +1,14 @@
-"""What the pods of a run may do: report; and who may talk to them: each other, and KubeRay."""
+"""What the pods of a run may do: report; and who may talk to them: each other, and KubeRay.
+
+A winner that stays served answers the namespace besides, at that one port.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from tunebench_api.v1alpha1 import BenchmarkRun
+from tunebench_api.v1alpha1 import BenchmarkRun, Keep
 from tunebench_operator import names
 from tunebench_operator.builders.metadata import Manifest, build_metadata, seal
 
@@ -61,11 +64,20 @@ def build_access(run: BenchmarkRun, reports: Sequence[str]) -> list[Manifest]:
                             "podSelector": {"matchLabels": dict(_KUBERAY_LABELS)},
                         },
                     ]
-                }
+                },
+                *_build_openings(run),
             ],
         },
     }
     return [seal(account), seal(role), seal(binding), seal(policy)]
+
+
+def _build_openings(run: BenchmarkRun) -> list[Manifest]:
+    """Let the run's namespace ask the server that stays; Ray's own ports stay closed."""
+    if run.spec.serving.keep is Keep.NONE:
+        return []
+    port = {"protocol": "TCP", "port": names.SERVE_PORT}
+    return [{"from": [{"podSelector": {}}], "ports": [port]}]
 
 
 def access_name(run: BenchmarkRun) -> str:

@@ -12,6 +12,7 @@ from tunebench_operator.builders.metadata import (
     child_object_name,
     seal,
 )
+from tunebench_operator.builders.prompts import find_mount
 from tunebench_operator.builders.work import count_gpus, find_child_pool
 from tunebench_operator.installation import Installation
 from tunebench_operator.plan import Child
@@ -66,6 +67,7 @@ def build_document(
         report=build_report_address(run.metadata.namespace or "default", report),
         endpoint=child.endpoint,
         served_name=child.served_name,
+        prompts_dir=names.PROMPTS_FOLDER if find_mount(run, child.kind) else None,
         spent_usd=child.spent_usd,
         attempt=child.attempt,
         cpus=(pool.worker if pool else installation.job).threads,

@@ -11,6 +11,7 @@ from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunSpec, SecretRef
 from tunebench_operator import names
 from tunebench_operator.builders.access import access_name
 from tunebench_operator.builders.metadata import Manifest, build_child_labels, child_object_name
+from tunebench_operator.builders.prompts import find_mount, find_prompts_name
 from tunebench_operator.builders.storage import build_storage_variables
 from tunebench_operator.installation import Installation, NodePool, Quantities
 from tunebench_operator.plan import Child
@@ -131,6 +132,7 @@ def _build_container(  # noqa: PLR0913, PLR0917 - each argument is a part of the
             {"name": "config", "mountPath": names.CONFIG_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - likewise
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - Ray's object store
+            *_build_prompt_mounts(run, child),
             *(
                 {"name": f"claim-{number}", "mountPath": claim_mount(claim)}
                 for number, claim in enumerate(_list_claims(run, storage_uri))
@@ -145,10 +147,19 @@ def _build_volumes(run: BenchmarkRun, child: Child, storage_uri: str) -> list[Ma
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
         *(
+            {"name": mount["name"], "configMap": {"name": find_prompts_name(run)}}
+            for mount in _build_prompt_mounts(run, child)
+        ),
+        *(
             {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
             for number, claim in enumerate(_list_claims(run, storage_uri))
         ),
     ]
+
+
+def _build_prompt_mounts(run: BenchmarkRun, child: Child) -> list[Manifest]:
+    place = find_mount(run, child.kind)
+    return [{"name": "prompts", "mountPath": place, "readOnly": True}] if place else []
 
 
 def _list_claims(run: BenchmarkRun, storage_uri: str) -> list[str]:

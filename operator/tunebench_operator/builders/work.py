@@ -20,7 +20,6 @@ from tunebench_operator.errors import UserError
 from tunebench_operator.installation import Installation, NodePool, Quantities
 from tunebench_operator.plan import Child
 
-SERVE_PORT = 8000
 _RAY_API = "ray.io/v1"
 _MEMORY = re.compile(r"([0-9.]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _BYTES = {
@@ -160,7 +159,7 @@ def check_pools(run: BenchmarkRun, installation: Installation) -> None:
 def build_endpoint(run: BenchmarkRun, service: str) -> str:
     """Return the address at which other pods reach a RayService's models."""
     host = f"{service}-serve-svc.{run.metadata.namespace}.svc"
-    return f"http://{host}:{SERVE_PORT}/v1"
+    return f"http://{host}:{names.SERVE_PORT}/v1"
 
 
 def _build_cluster(  # noqa: PLR0913 - each argument is a part of the cluster
