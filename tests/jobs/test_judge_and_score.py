@@ -231,7 +231,7 @@ def test_a_wrong_key_is_named_and_not_shown(
 
     assert (result.state, result.reason) == ("Failed", "AuthenticationFailed")
     assert not result.retryable
-    assert "`spec.judges[0].secretRef` (key `TUNEBENCH_TEST_KEY` of `keys`)" in result.message
+    assert "`spec.judges[first].secretRef` (key `TUNEBENCH_TEST_KEY` of `keys`)" in result.message
     assert "sk-wrong-key" not in result.message
 
 

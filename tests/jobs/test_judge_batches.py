@@ -174,7 +174,7 @@ def test_a_wrong_key_is_named_and_not_shown(
 
     assert (result.state, result.reason) == ("Failed", "AuthenticationFailed")
     assert not result.retryable
-    assert "`spec.judges[0].secretRef`" in result.message
+    assert "`spec.judges[vendor].secretRef`" in result.message
     assert "sk-some-wrong-key" not in result.message
     assert not served.batches
 

@@ -57,6 +57,7 @@ from tunebench_jobs.judge.reference_provider import build_reference_case, regist
 from tunebench_jobs.judge.tally import Tally, format_cost
 from tunebench_jobs.llm import Endpoint, ask_once, build_endpoint
 from tunebench_jobs.parameters import adapt_parameters, find_sent
+from tunebench_jobs.preflight import place_of
 from tunebench_jobs.prices import find_prices
 from tunebench_jobs.prompt_source import load_configured_prompts
 from tunebench_jobs.prompts import PromptSet
@@ -161,8 +162,7 @@ def build_judges(
         InputError: A key is absent, a model does not take its parameters, or nobody knows a price.
     """
     return tuple(
-        _build_judge(spec, f"spec.judges[{index}]", environment, budgeted=budgeted)
-        for index, spec in enumerate(specs)
+        _build_judge(spec, place_of(spec), environment, budgeted=budgeted) for spec in specs
     )
 
 
