@@ -333,6 +333,8 @@ class Runtime(Wire):
     prompts_dir: str | None = None
     # What the run has spent on judges before, of `judging.budgetUSD`.
     spent_usd: Decimal | None = None
+    # Judges that the run's last variant could not have: one word shows whether they are back.
+    absent_judges: tuple[str, ...] = ()
     attempt: int = 1
     # Of one worker; absent: whatever is there.
     cpus: int | None = None

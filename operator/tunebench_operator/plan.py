@@ -6,7 +6,7 @@ continues where the attempts and the stored results say it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -48,6 +48,8 @@ class Child:
     served_name: str | None = None
     # What the run has spent on judges before this attempt.
     spent_usd: str | None = None
+    # Judges that were away when they were last asked.
+    absent_judges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class _Planner:
             replace(
                 _build_child(state, states, served.get(state.node.key)),
                 spent_usd=self._count_spent(state),
+                absent_judges=self._list_absent_judges(state, states),
             )
             for state in wanted
         )
@@ -181,6 +184,14 @@ class _Planner:
             return None
         own = (asked.node.key, asked.node.digest, asked.attempt)
         return str(self.observed.count_spent(except_for=own))
+
+    def _list_absent_judges(
+        self, asked: StageState, states: Mapping[str, StageState]
+    ) -> tuple[str, ...]:
+        """Return the judges that the variants judged before could not have any more."""
+        if asked.node.kind is not StageKind.JUDGE:
+            return ()
+        return find_absent_judges(states[each.judge.key] for each in self.graph.variants)
 
     def _decide_group(self, group: ServeGroup, states: dict[str, StageState]) -> None:
         """Decide a server and the generations that ask it.
@@ -292,6 +303,18 @@ def find_cause(variant: Variant, states: Mapping[str, StageState]) -> StageState
     failed = [state for state in own if state.state is State.FAILED]
     skipped = [state for state in own if state.state is State.SKIPPED]
     return next(iter(failed or skipped), None)
+
+
+def find_absent_judges(judgings: Iterable[StageState]) -> tuple[str, ...]:
+    """Return who was away when asked last, as the results of judgings say."""
+    results = [state.result for state in judgings if state.result]
+    absent: dict[str, bool] = {}
+    for result in sorted(results, key=lambda each: each.finished_at):
+        for judge in result.summary.get("judges", ()):
+            # Who was asked nothing, because the ledger has it all, may still be away.
+            if judge.get("absence") or judge.get("asked"):
+                absent[str(judge["name"])] = bool(judge.get("absence"))
+    return tuple(name for name, is_away in absent.items() if is_away)
 
 
 def _await_server(generate: StageState, server: StageState) -> StageState:

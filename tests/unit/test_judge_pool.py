@@ -191,6 +191,45 @@ def test_a_judge_that_stays_away_may_be_left_out(tmp_path: Path) -> None:
     assert "status 500" in str(asked.absence)
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_judge_that_was_away_is_given_up_soon(tmp_path: Path, *, hangs: bool) -> None:
+    """A few words find out that it still is; no question is sent, and the next variant goes on."""
+
+    class Silent(Vendor):
+        async def __call__(self, _endpoint: Endpoint, messages: Sequence[Message]) -> Reply:
+            self.asked_at.append(tell_time())
+            await asyncio.sleep(300)
+            return await super().__call__(_endpoint, messages)
+
+    vendor = (Silent if hangs else Vendor)(lambda *_: fail())
+    asked, _, _, seconds = ask(
+        tmp_path, vendor, 500, on_unavailable=OnUnavailable.SKIP, absent=frozenset({"gpt"})
+    )
+
+    assert set(asked.missing.values()) == {MissingCause.UNAVAILABLE}
+    assert (len(asked.missing), vendor.times.total()) == (500, 0)
+    assert len(vendor.asked_at) < 6
+    assert seconds < 30
+
+
+def test_a_judge_that_was_away_and_is_back_answers_everything(tmp_path: Path) -> None:
+    """One word is enough; from then on it has the patience that any judge has."""
+    vendor = Vendor(lambda *_: fail() if 5 < tell_time() < 125 else reply())
+    settings = {"on_unavailable": OnUnavailable.SKIP, "absent": frozenset({"gpt"})}
+    asked, ledger, _, _ = ask(tmp_path, vendor, 2000, **settings)
+
+    assert (asked.entries, len(ledger), asked.missing) == (2000, 2000, {})
+
+
+def test_nobody_is_asked_for_what_the_ledger_holds(tmp_path: Path) -> None:
+    """A judge that was away is not even asked a word where nothing is open."""
+    ask(tmp_path, Vendor(lambda *_: reply()), 5)
+    vendor = Vendor(lambda *_: fail())
+    asked, _, _, _ = ask(tmp_path, vendor, 5, absent=frozenset({"gpt"}))
+
+    assert (asked.entries, asked.missing, vendor.asked_at) == (0, {}, [])
+
+
 def test_a_busy_judge_is_waited_for(tmp_path: Path) -> None:
     """Being put off is no failure of a question, however often it happens."""
     busy = NoAnswerError("slow down", reason="RateLimited", busy=True, seconds=20.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from make_run import make_run
 from plan_world import World, finish, models, reason_of
@@ -103,6 +105,24 @@ def test_what_was_spent_before_reaches_the_next_variant() -> None:
         ("judge/one", "2.5000"),
     ]
     assert {each.spent_usd for each in world.started if each.kind is not StageKind.JUDGE} == {None}
+
+
+def test_who_was_away_is_known_to_the_next_variant() -> None:
+    """Until a later variant has had its answer; never across runs, and only where it matters."""
+    judges = [GPT, GPT | {"name": "other"}]
+    world = World(make_run(models=models("a", "b"), judges=judges, judging={"controls": []}))
+    away, back = {"absence": "judge `gpt`: status 500", "asked": 3}, {"absence": None, "asked": 9}
+    for mine in (away, {"absence": None, "asked": 0}, back, back):
+        (name,) = finish_others(world, StageKind.JUDGE)
+        world.now += timedelta(minutes=1)
+        world.end(name, summary={"judges": [{"name": "gpt", **mine}, {"name": "other", **back}]})
+    told = [each.absent_judges for each in world.started if each.kind is StageKind.JUDGE]
+
+    # The one in the middle had nothing to ask, and says nothing.
+    assert told == [(), ("gpt",), ("gpt",), ()]
+    assert {each.absent_judges for each in world.started if each.kind is not StageKind.JUDGE} == {
+        ()
+    }
 
 
 @pytest.mark.parametrize("cause", [reasons.BUDGET_SPENT, reasons.JUDGE_UNAVAILABLE])

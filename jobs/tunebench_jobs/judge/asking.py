@@ -53,6 +53,8 @@ class Asking:
     open_journal: Callable[[Path], Journal] = open_local_journal
     budget: Budget = field(default_factory=lambda: Budget(math.inf))
     on_unavailable: OnUnavailable = OnUnavailable.FAIL
+    # Names of judges that were away a moment ago: they are asked a word before all else.
+    absent: frozenset[str] = frozenset()
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     def tally_of(self, name: str) -> Tally:

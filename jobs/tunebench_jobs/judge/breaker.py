@@ -10,6 +10,8 @@ from tunebench_jobs.throttle import tell_time
 MOST_FAILURES = 32
 # Without one answer for so long, a judge is away.
 PATIENCE_SECONDS = 240.0
+# The same for one that was away a moment ago.
+SHORT_PATIENCE_SECONDS = 10.0
 
 
 class Breaker:
@@ -21,6 +23,17 @@ class Breaker:
         self._answered_at = float("-inf")
         self._silent_since: float | None = None
         self._failures = 0
+        self._patience = PATIENCE_SECONDS
+
+    def doubt(self) -> None:
+        """Expect no answer, so that a judge which was away is given up soon, until it answers."""
+        self._patience = SHORT_PATIENCE_SECONDS
+        self.put_off()
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a judge may answer nothing."""
+        return self._patience
 
     @property
     def is_open(self) -> bool:
@@ -31,13 +44,14 @@ class Breaker:
     def is_away(self) -> bool:
         """Whether the judge has answered nothing for too long, though it was asked."""
         since = self._silent_since
-        return since is not None and self._clock() - since >= PATIENCE_SECONDS
+        return since is not None and self._clock() - since >= self._patience
 
     def answered(self) -> None:
         """Note that the judge is there."""
         self._answered_at = self._clock()
         self._silent_since = None
         self._failures = 0
+        self._patience = PATIENCE_SECONDS
 
     def has_answered_since(self, moment: float) -> bool:
         """Whether the judge was there after a question had failed, so that this is its own."""

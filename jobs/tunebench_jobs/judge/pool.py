@@ -71,9 +71,13 @@ class Pool:
 
     async def ask_all(self, questions: Iterable[Question]) -> None:
         """Ask until every question has ended, or nothing more is to be asked."""
+        todo = list(questions)
         try:
             async with self._tasks:
-                for question in questions:
+                if todo and self._judge.spec.name in self._asking.absent:
+                    self._breaker.doubt()
+                    self._call()
+                for question in todo:
                     self._tally.total += 1
                     self._tasks.create_task(self._pursue(self._begin(question)))
         except ExceptionGroup as bugs:
@@ -204,7 +208,7 @@ class Pool:
             await self._rest(seconds)
             seconds = min(2 * seconds, MAX_DELAY_SECONDS)
             try:
-                reply = await self._asking.ask(self._judge.endpoint, _CALL)
+                reply = await self._ask_a_word()
             except InputError as error:
                 self.failure = self.failure or error
                 self._stop(MissingCause.UNAVAILABLE)
@@ -220,6 +224,16 @@ class Pool:
                 await self._asking.budget.settle(0.0, cost or 0.0)
         self._throttle.answered()
         self._is_calling = False
+
+    async def _ask_a_word(self) -> Reply:
+        """Ask what takes no time to answer; who answers nothing at all is not waited for."""
+        patience = self._breaker.patience_seconds
+        try:
+            async with asyncio.timeout(patience):
+                return await self._asking.ask(self._judge.endpoint, _CALL)
+        except TimeoutError:
+            msg = f"it did not answer one word in {patience:g} s"
+            raise NoAnswerError(msg) from None
 
     def _give_up(self, error: RetryableError) -> None:
         self.absence = self.absence or error

@@ -105,6 +105,7 @@ def run_judge(config: JudgeConfig, context: StageContext) -> Outcome:
         open_journal=_journals(context),
         budget=build_budget(judging.budget_usd, context.runtime.spent_usd),
         on_unavailable=judging.on_unavailable,
+        absent=frozenset(context.runtime.absent_judges),
         tallies=tallies,
     )
     try:

@@ -69,6 +69,7 @@ def build_document(
         served_name=child.served_name,
         prompts_dir=names.PROMPTS_FOLDER if find_mount(run, child.kind) else None,
         spent_usd=child.spent_usd,
+        absent_judges=child.absent_judges,
         attempt=child.attempt,
         cpus=(pool.worker if pool else installation.job).threads,
         gpus=pool.gpus if pool else 0,

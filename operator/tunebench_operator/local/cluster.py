@@ -190,6 +190,7 @@ class LocalCluster:
             endpoint=child.endpoint,
             served_name=child.served_name,
             spent_usd=child.spent_usd,
+            absent_judges=child.absent_judges,
             prompts_dir=str(self._prompts_dir),
             attempt=child.attempt,
             cpus=os.cpu_count(),
