@@ -207,9 +207,9 @@ scoring: install  ## Measure how fast 14 models are scored.
 # A checkout of github.com/tatsu-lab/alpaca_eval, whose files stay there.
 ALPACA_EVAL ?= ../alpaca_eval
 
-.PHONY: published-rates
-published-rates: install  ## Compare imports of AlpacaEval's annotations with its leaderboards.
-	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/published_rates.py $(ALPACA_EVAL)
+.PHONY: imported-rates
+imported-rates: install  ## Compare imports of AlpacaEval's annotations with its leaderboards.
+	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/imported_rates.py $(ALPACA_EVAL)
 
 .PHONY: attacks
 attacks: install  ## Measure which attacks on judges work (ARGS="--run run.yaml" asks its judges).

@@ -21,7 +21,7 @@ TOOLS = {
     "dataset-from-git": ("tunebench_jobs.data.from_git", "main"),
     "store": ("tunebench_jobs.storage.tool", "main"),
     "prompts-check": ("tunebench_jobs.prompts_check", "main"),
-    "verdicts-import": ("tunebench_jobs.published.import_command", "main"),
+    "verdicts-import": ("tunebench_jobs.imports.import_command", "main"),
     "score": ("tunebench_jobs.score.command", "main"),
 }
 

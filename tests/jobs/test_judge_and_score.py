@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from judge_store import make_judge_config, make_tasks, run, save_completions, save_data
 from local_http import QuietHandler, serving
-from make_published import make_annotation, save_array
+from make_imports import make_annotation, save_array
 from make_pulls import ANSWERS
 from make_tiny_run import run_tunebench
 

@@ -14,11 +14,11 @@ from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.failures import run_tool
 from tunebench_jobs.files import save_text
-from tunebench_jobs.published.arrange import Filed
-from tunebench_jobs.published.markdown import render_imports
-from tunebench_jobs.published.results import ScoredSet
-from tunebench_jobs.published.score import score_imports
-from tunebench_jobs.published.store import load_set
+from tunebench_jobs.imports.arrange import Filed
+from tunebench_jobs.imports.markdown import render_imports
+from tunebench_jobs.imports.results import ScoredSet
+from tunebench_jobs.imports.score import score_imports
+from tunebench_jobs.imports.store import load_set
 from tunebench_jobs.report.save import save_report
 from tunebench_jobs.score.again import Rescored, score_again
 from tunebench_jobs.score.outputs import save_outputs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tunebench_jobs.published.arrange import ImportedBoard, ImportedEntry
-from tunebench_jobs.published.results import ImportedLength
+from tunebench_jobs.imports.arrange import ImportedBoard, ImportedEntry
+from tunebench_jobs.imports.results import ImportedLength
 from tunebench_jobs.score.board import build_rate
 from tunebench_jobs.score.length import is_extrapolated
 from tunebench_jobs.score.logistic import Covariates, fit_all, fit_draws

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunebench_api.contract import VerdictFormat
+from tunebench_jobs.imports.imported import ImportedRow, build_share
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.ledger import LedgerEntry
-from tunebench_jobs.published.imported import ImportedRow, build_share
 from tunebench_jobs.score.outcomes import TIE, Outcomes
 from tunebench_jobs.score.statistics import Design, Floats
 

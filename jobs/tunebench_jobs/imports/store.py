@@ -12,15 +12,7 @@ from pydantic import ValidationError
 from tunebench_api.contract import VerdictFormat
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.files import save_text
-from tunebench_jobs.judge.ledger import (
-    LEDGER_FOLDER,
-    Ledger,
-    LedgerEntry,
-    build_judge_file,
-    open_ledger,
-    open_local_journal,
-)
-from tunebench_jobs.published.imported import (
+from tunebench_jobs.imports.imported import (
     IMPORTS_FOLDER,
     MANIFEST_FILE,
     ROWS_FILE,
@@ -28,6 +20,14 @@ from tunebench_jobs.published.imported import (
     ImportedSet,
     ImportManifest,
     build_foreign_digest,
+)
+from tunebench_jobs.judge.ledger import (
+    LEDGER_FOLDER,
+    Ledger,
+    LedgerEntry,
+    build_judge_file,
+    open_ledger,
+    open_local_journal,
 )
 from tunebench_jobs.records import describe_validation_error, dump_jsonl, load_jsonl
 

@@ -12,9 +12,9 @@ from typing import Literal
 from tunebench_api.contract import VerdictFormat
 from tunebench_api.v1alpha1 import Wire
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.imports.games import SECOND, Game
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.ledger import LedgerEntry
-from tunebench_jobs.published.games import SECOND, Game
 from tunebench_jobs.records import Record
 
 IMPORTS_FOLDER = "imports"

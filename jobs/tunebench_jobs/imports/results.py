@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tunebench_api.contract import VerdictFormat
 from tunebench_api.v1alpha1 import Wire
-from tunebench_jobs.published.imported import Source
+from tunebench_jobs.imports.imported import Source
 from tunebench_jobs.score.results import (
     Agreement,
     Bounds,

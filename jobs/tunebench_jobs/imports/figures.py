@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunebench_api.contract import VerdictFormat
-from tunebench_jobs.published.arrange import ImportedEntry
-from tunebench_jobs.published.results import Figure
+from tunebench_jobs.imports.arrange import ImportedEntry
+from tunebench_jobs.imports.results import Figure
 from tunebench_jobs.score.statistics import Floats
 
 _DIGITS = 10

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from make_published import make_annotation, make_judgment, make_match, save_array, save_lines
+from make_imports import make_annotation, make_judgment, make_match, save_array, save_lines
 
 from tunebench_api.contract import VerdictFormat
-from tunebench_jobs.published import import_command
-from tunebench_jobs.published.arrange import Filed
-from tunebench_jobs.published.imported import build_set
-from tunebench_jobs.published.markdown import render_imports
-from tunebench_jobs.published.results import BoardResult, ImportedResults, ImportedVariant
-from tunebench_jobs.published.score import score_imports
+from tunebench_jobs.imports import import_command
+from tunebench_jobs.imports.arrange import Filed
+from tunebench_jobs.imports.imported import build_set
+from tunebench_jobs.imports.markdown import render_imports
+from tunebench_jobs.imports.results import BoardResult, ImportedResults, ImportedVariant
+from tunebench_jobs.imports.score import score_imports
 from tunebench_jobs.score import command
 
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tunebench_jobs.judge.comparisons import Order
-from tunebench_jobs.published.arrange import Filed, ImportedBoard, ImportedEntry, arrange_boards
-from tunebench_jobs.published.figures import build_figures
-from tunebench_jobs.published.length import build_length
-from tunebench_jobs.published.results import (
+from tunebench_jobs.imports.arrange import Filed, ImportedBoard, ImportedEntry, arrange_boards
+from tunebench_jobs.imports.figures import build_figures
+from tunebench_jobs.imports.length import build_length
+from tunebench_jobs.imports.results import (
     BoardResult,
     ImportedGroup,
     ImportedJudge,
@@ -21,6 +20,7 @@ from tunebench_jobs.published.results import (
     ImportedVariant,
     ScoredSet,
 )
+from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.score.agreement import code_levels, compare_judges
 from tunebench_jobs.score.board import to_pct
 from tunebench_jobs.score.judges import MAX_MISSING_PCT

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import field_validator
 
+from tunebench_jobs.imports.games import FIRST, SECOND, TIE, Game, Side
+from tunebench_jobs.imports.rows import PublishedRow, Row
 from tunebench_jobs.judge.ledger import MissingCause
-from tunebench_jobs.published.games import FIRST, SECOND, TIE, Game, Side
-from tunebench_jobs.published.rows import PublishedRow, Row
 
 _ID_LENGTH = 16
 # A draw in the files of 2023.

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field
 
+from tunebench_jobs.imports.games import FIRST, SECOND, TIE, Game, Side
+from tunebench_jobs.imports.prompts import Sides, find_sides
+from tunebench_jobs.imports.rows import BrokenRowError, PublishedRow, Row
 from tunebench_jobs.judge.ledger import MissingCause
-from tunebench_jobs.published.games import FIRST, SECOND, TIE, Game, Side
-from tunebench_jobs.published.prompts import Sides, find_sides
-from tunebench_jobs.published.rows import BrokenRowError, PublishedRow, Row
 
 # What stands in for an answer that the judge's server did not give.
 ERROR_TEXT = "$ERROR$"

@@ -18,11 +18,11 @@ from tunebench_jobs.data.names import escape_controls
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.failures import run_tool
 from tunebench_jobs.files import build_file_digest
-from tunebench_jobs.published.alpaca_eval import parse_annotation
-from tunebench_jobs.published.arena_hard import OLD_BASELINE, parse_judged_question
-from tunebench_jobs.published.fastchat import parse_match
-from tunebench_jobs.published.games import Game
-from tunebench_jobs.published.imported import (
+from tunebench_jobs.imports.alpaca_eval import parse_annotation
+from tunebench_jobs.imports.arena_hard import OLD_BASELINE, parse_judged_question
+from tunebench_jobs.imports.fastchat import parse_match
+from tunebench_jobs.imports.games import Game
+from tunebench_jobs.imports.imported import (
     ImportedSet,
     ImportManifest,
     Source,
@@ -30,8 +30,8 @@ from tunebench_jobs.published.imported import (
     build_set,
     count_missing,
 )
-from tunebench_jobs.published.rows import BrokenRowError, Row, load_rows
-from tunebench_jobs.published.store import save_set
+from tunebench_jobs.imports.rows import BrokenRowError, Row, load_rows
+from tunebench_jobs.imports.store import save_set
 
 logger = logging.getLogger(__name__)
 

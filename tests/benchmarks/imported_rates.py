@@ -1,6 +1,6 @@
 """Import every annotation file of a checkout of AlpacaEval, and compare with its leaderboards.
 
-    PYTHONPATH=tests/support python tests/benchmarks/published_rates.py CHECKOUT
+    PYTHONPATH=tests/support python tests/benchmarks/imported_rates.py CHECKOUT
 
 CHECKOUT is a working tree, or a git directory, of github.com/tatsu-lab/alpaca_eval. The files are
 AlpacaEval's, and stay there.
@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from tunebench_jobs.published import import_command
-from tunebench_jobs.published.arrange import Filed, ImportedBoard, arrange_boards
-from tunebench_jobs.published.figures import build_figures
-from tunebench_jobs.published.store import load_set
+from tunebench_jobs.imports import import_command
+from tunebench_jobs.imports.arrange import Filed, ImportedBoard, arrange_boards
+from tunebench_jobs.imports.figures import build_figures
+from tunebench_jobs.imports.store import load_set
 
 LEADERBOARDS = {
     "weighted_alpaca_eval_gpt4_turbo": "data_AlpacaEval_2",

@@ -10,11 +10,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from tunebench_jobs.imports.arena_hard import ERROR_TEXT
+from tunebench_jobs.imports.games import FIRST, SECOND, TIE, Game, Side
+from tunebench_jobs.imports.prompts import Sides, find_sides
+from tunebench_jobs.imports.rows import PublishedRow, Row
 from tunebench_jobs.judge.ledger import MissingCause
-from tunebench_jobs.published.arena_hard import ERROR_TEXT
-from tunebench_jobs.published.games import FIRST, SECOND, TIE, Game, Side
-from tunebench_jobs.published.prompts import Sides, find_sides
-from tunebench_jobs.published.rows import PublishedRow, Row
 
 Winner = Literal["model_1", "model_2", "tie", "error"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from make_published import (
+from make_imports import (
     BASELINE,
     make_annotation,
     make_arena_prompt,
@@ -22,16 +22,16 @@ from make_published import (
 
 from tunebench_api.contract import VerdictFormat
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.imports import import_command
+from tunebench_jobs.imports.arena_hard import OLD_BASELINE
+from tunebench_jobs.imports.games import Game
+from tunebench_jobs.imports.import_command import find_parser
+from tunebench_jobs.imports.imported import ImportedSet, build_set, build_share
+from tunebench_jobs.imports.prompts import find_sides
+from tunebench_jobs.imports.rows import BrokenRowError, Row, load_rows
+from tunebench_jobs.imports.store import LoadedSet, load_set
 from tunebench_jobs.judge.comparisons import Order
 from tunebench_jobs.judge.ledger import MissingCause
-from tunebench_jobs.published import import_command
-from tunebench_jobs.published.arena_hard import OLD_BASELINE
-from tunebench_jobs.published.games import Game
-from tunebench_jobs.published.import_command import find_parser
-from tunebench_jobs.published.imported import ImportedSet, build_set, build_share
-from tunebench_jobs.published.prompts import find_sides
-from tunebench_jobs.published.rows import BrokenRowError, Row, load_rows
-from tunebench_jobs.published.store import LoadedSet, load_set
 
 
 def parse(source: VerdictFormat, *values: Any, baseline: str | None = None) -> list[Game]:
