@@ -21,7 +21,7 @@ from tunebench_jobs.data.card.sections import (
     build_overview,
     build_provenance,
 )
-from tunebench_jobs.data.card.text import build_code, build_table, show
+from tunebench_jobs.markdown import build_code, build_table, show
 
 HOSTILE = "a|b](http://evil.example)<script>alert(1)</script>\n# ![x](y) `c` \u202egnp"
 

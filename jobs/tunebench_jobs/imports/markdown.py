@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tunebench_jobs.data.card.text import build_table, show
 from tunebench_jobs.imports.results import BoardResult, ImportedResults, ImportedVariant
+from tunebench_jobs.markdown import build_table, show
 from tunebench_jobs.score.markdown import NOTHING, format_rate
 
 # Of pairs, the closest at the top of the table are what people ask for.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
 from tunebench_api.contract import VariantKind
+from tunebench_jobs.markdown import show
 from tunebench_jobs.score.results import Coefficient, JudgeResult, RankSet, Rate, Relation
 
 NOTHING = "n/a"
@@ -27,8 +27,6 @@ RELATION_WORDS = MappingProxyType(
         Relation.MODEL: "made a base model",
     }
 )
-_MAX_CELL = 300
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def format_rate(rate: Rate | None) -> str:
@@ -71,7 +69,7 @@ def format_rank(rank: RankSet | None) -> str:
 
 def name_judge(judge: JudgeResult) -> str:
     """Return a judge's name; the reference judge is never taken for an LLM."""
-    return escape(judge.name) if judge.llm else f"{escape(judge.name)} ({NOT_AN_LLM})"
+    return show(judge.name) if judge.llm else f"{show(judge.name)} ({NOT_AN_LLM})"
 
 
 def render_table(
@@ -86,22 +84,6 @@ def render_table(
 def format_number(number: float | None) -> str:
     """Return a percentage, or that there is none."""
     return NOTHING if number is None else f"{number:.1f}"
-
-
-def _flatten(text: str) -> str:
-    """Return text of others as one line of bounded length that cannot steer a terminal."""
-    line = "".join(each for each in " ".join(text.split()) if each.isprintable())
-    return line if len(line) <= _MAX_CELL else f"{line[: _MAX_CELL - 1]}…"
-
-
-def escape(text: str) -> str:
-    """Return text of others so that it means nothing in Markdown."""
-    return _SPECIAL.sub(r"\\\1", _flatten(text))
-
-
-def escape_code(text: str) -> str:
-    """Return text of others for a code span."""
-    return _flatten(text).replace("`", "'").replace("|", "\\|")
 
 
 def _format_estimate(value: float, lo: float | None, hi: float | None, form: str) -> str:

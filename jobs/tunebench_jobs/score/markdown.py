@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tunebench_api.contract import VariantKind
 from tunebench_api.v1alpha1 import Control
+from tunebench_jobs.markdown import show, show_in_code
 from tunebench_jobs.score.benchmark_2024 import LARGE_FROM_BILLIONS
 from tunebench_jobs.score.cells import (
     KIND_WORDS,
     NOT_AN_LLM,
     NOTHING,
-    escape,
-    escape_code,
     format_change,
     format_compact_rate,
     format_interval,
@@ -62,7 +61,7 @@ _GROUPS = {
 def render_markdown(results: Results) -> str:
     """Render everything that a reader needs, from the results alone."""
     sections = (
-        [f"# {escape(results.run)}", "", *_render_intro(results)],
+        [f"# {show(results.run)}", "", *_render_intro(results)],
         render_reliability(results),
         _render_ranking(results),
         _render_pairs(results.ranking),
@@ -90,7 +89,7 @@ def _render_intro(results: Results) -> Iterator[str]:
     yield (
         f"{results.tasks} tasks of {results.pull_requests} pull requests "
         f"({', '.join(results.tools)}), each judged in both orders against "
-        f"`{escape_code(results.baseline.name)}` by {judges}."
+        f"`{show_in_code(results.baseline.name)}` by {judges}."
     )
     yield (
         "A win rate is the share of comparisons that the judges give to the model, averaged over "
@@ -133,7 +132,7 @@ def _render_ranked(
     results: Results, rows: Sequence[VariantResult], *, apart: bool
 ) -> Iterator[str]:
     """Yield a table with the ranks in it, and those among all where there are several tables."""
-    headline = f"better than {escape(results.baseline.name)} rate [%]"
+    headline = f"better than {show(results.baseline.name)} rate [%]"
     yield from render_table(
         [
             *(["rank here", "rank of all"] if apart else ["rank"]),
@@ -150,7 +149,7 @@ def _render_ranked(
             [
                 *([format_rank(row.group_rank) or NOTHING] if apart else []),
                 format_rank(row.rank) or NOTHING,
-                escape(row.name),
+                show(row.name),
                 row.size_billions or NOTHING,
                 format_rate(row.win_rate),
                 format_rate(row.tie_adjusted),
@@ -183,8 +182,8 @@ def _render_pairs(ranking: Ranking | None) -> Iterator[str]:
         "llrrrr",
         [
             [
-                escape(pair.better),
-                escape(pair.worse),
+                show(pair.better),
+                show(pair.worse),
                 format_change(pair.difference),
                 _format_p(pair.p),
                 _format_p(pair.p_holm),
@@ -249,7 +248,7 @@ def _render_impact(results: Results) -> Iterator[str]:
         "lrrr",
         [
             [
-                escape(row.name),
+                show(row.name),
                 format_rate(by_name[row.untuned or ""].win_rate),
                 format_rate(row.win_rate),
                 format_change(row.delta),
@@ -317,7 +316,7 @@ def _render_validity(results: Results) -> Iterator[str]:
                 for row in results.variants
             ),
             _list_validity(
-                f"{escape(results.baseline.name)} (baseline)",
+                f"{show(results.baseline.name)} (baseline)",
                 results.baseline.validity,
                 results.baseline.valid_pct_by_tool,
             ),
@@ -346,13 +345,13 @@ def _render_controls(results: Results) -> Iterator[str]:
         [
             "control",
             "expected",
-            f"better than {escape(results.baseline.name)} rate [%]",
+            f"better than {show(results.baseline.name)} rate [%]",
             "tie-adjusted [%]",
         ],
         "llrr",
         [
             [
-                escape(row.name),
+                show(row.name),
                 _EXPECTED[row.control] if row.control else NOTHING,
                 format_rate(row.win_rate),
                 format_rate(row.tie_adjusted),
@@ -370,7 +369,7 @@ def _render_failed(results: Results) -> Iterator[str]:
     yield from render_table(
         ["model", "reason", "message"],
         "lll",
-        [[escape(row.name), escape(row.reason), escape(row.message)] for row in results.failed],
+        [[show(row.name), show(row.reason), show(row.message)] for row in results.failed],
     )
 
 
@@ -384,9 +383,9 @@ def _render_funnel(results: Results) -> Iterator[str]:
         "lllrrl",
         [
             [
-                escape(step.step),
-                escape(step.set),
-                escape(step.unit),
+                show(step.step),
+                show(step.set),
+                show(step.unit),
                 str(step.taken),
                 str(step.given),
                 ", ".join(_list_left_out(step)),
@@ -399,7 +398,7 @@ def _render_funnel(results: Results) -> Iterator[str]:
 def _list_left_out(step: FunnelStep) -> Iterator[str]:
     if step.moved:
         yield f"{step.moved} to the other set"
-    yield from (f"{escape(reason)}: {count}" for reason, count in step.dropped.items())
+    yield from (f"{show(reason)}: {count}" for reason, count in step.dropped.items())
 
 
 def _render_contamination(results: Results) -> Iterator[str]:
@@ -424,4 +423,4 @@ def _of_kind(results: Results, kind: VariantKind) -> list[VariantResult]:
 
 
 def _name_variant(row: VariantResult) -> str:
-    return f"{escape(row.name)} ({KIND_WORDS[row.kind]})"
+    return f"{show(row.name)} ({KIND_WORDS[row.kind]})"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tunebench_jobs.markdown import show, show_in_code
 from tunebench_jobs.score.cells import (
     NOTHING,
     RELATION_WORDS,
-    escape,
-    escape_code,
     format_change,
     format_coefficient,
     format_number,
@@ -55,7 +54,7 @@ def render_judges(results: Results) -> Iterator[str]:
         [
             [
                 name_judge(judge),
-                f"`{escape_code(judge.model)}`",
+                f"`{show_in_code(judge.model)}`",
                 str(judge.verdicts),
                 str(sum(judge.missing.values())),
                 format_number(judge.order_consistency_pct),
@@ -130,14 +129,14 @@ def _render_panel(panel: PanelAgreement) -> Iterator[str]:
     )
     for ranking in panel.rankings:
         yield (
-            f"- Kendall's tau-b of the orders by {' and '.join(map(escape, ranking.judges))}: "
+            f"- Kendall's tau-b of the orders by {' and '.join(map(show, ranking.judges))}: "
             f"{format_coefficient(ranking.tau)} over {ranking.variants} models."
         )
     for left in panel.left_out:
         moved = f"{left.max_rank_shift} ranks at most"
         if left.variant:
-            moved += f" ({escape(left.variant)})"
-        yield f"- Without {escape(left.judge)} a model moves by {moved}."
+            moved += f" ({show(left.variant)})"
+        yield f"- Without {show(left.judge)} a model moves by {moved}."
 
 
 def render_kinship(results: Results) -> Iterator[str]:
@@ -151,10 +150,10 @@ def render_kinship(results: Results) -> Iterator[str]:
         "llllr",
         [
             [
-                escape(kin.judge),
-                escape(kin.family),
+                show(kin.judge),
+                show(kin.family),
                 RELATION_WORDS[kin.relation],
-                ", ".join(map(escape, kin.others)) or "nobody of another family",
+                ", ".join(map(show, kin.others)) or "nobody of another family",
                 format_change(kin.favour),
             ]
             for kin in results.kinship

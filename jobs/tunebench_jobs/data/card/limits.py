@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tunebench_jobs.data.card.sections import CardFacts
-from tunebench_jobs.data.card.text import show
+from tunebench_jobs.markdown import show
 
 # From here on, one value of a column is worth a word.
 _LARGE_SHARE = 0.2

@@ -12,8 +12,8 @@ import yaml
 from tunebench_api.contamination import SUMMARY_KEY, Contamination
 from tunebench_api.v1alpha1 import Tool
 from tunebench_jobs.data.card.counts import MEASURES, SetFacts
-from tunebench_jobs.data.card.text import build_code, build_table, show
 from tunebench_jobs.data.layout import EVAL_ROWS_FILE, TRAIN_FILE
+from tunebench_jobs.markdown import build_code, build_table, show
 
 # Of a table whose length the data decides.
 _MOST_ROWS = 20

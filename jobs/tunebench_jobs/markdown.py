@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_LONGEST = 120
+_LONGEST = 300
 # Any of these may be escaped with a backslash in CommonMark, also inside of tables.
 # A full stop after `www` and a colon before `//` would make links.
 _MARKUP = re.compile(r"[\\`*_\[\]#|~$@]|:(?=//)|(?<=[wW])\.")
@@ -14,9 +14,13 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 def show(text: str) -> str:
     """Return plain text for one line of Markdown."""
-    line = _clip("".join(map(_show_character, text)))
-    marked = _MARKUP.sub(lambda match: f"\\{match[0]}", line)
+    marked = _MARKUP.sub(lambda match: f"\\{match[0]}", _flatten(text))
     return "".join(_HTML.get(character, character) for character in marked)
+
+
+def show_in_code(text: str) -> str:
+    """Return plain text for a code span in a table, in which nothing but its end has power."""
+    return _flatten(text).replace("`", "'").replace("|", "\\|")
 
 
 def build_table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
@@ -42,12 +46,12 @@ def _show_cell(cell: str | int) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
+def _flatten(text: str) -> str:
+    """Return one line of bounded length that shows what cannot be seen, and steers no terminal."""
+    line = "".join(map(_show_character, " ".join(text.split())))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
 def _show_character(character: str) -> str:
     """Show what cannot be seen, such as what turns the direction of writing."""
-    if character == "\n":
-        return " "
     return character if character.isprintable() else f"\\u{ord(character):04x}"
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
