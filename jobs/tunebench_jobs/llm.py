@@ -260,17 +260,25 @@ def build_delay(
     return min(doubled if asked is None else asked, MAX_DELAY_SECONDS)
 
 
-def find_secret(ref: SecretRef, field_name: str, environment: Mapping[str, str]) -> str:
+def find_secret(
+    ref: SecretRef, place: str, environment: Mapping[str, str], *, what: str = "key"
+) -> str:
     """Return what a Secret's key, or on a laptop an environment variable, holds.
 
+    Args:
+        ref: Which one.
+        place: How the user knows the reference, for the message.
+        environment: Where it is looked for.
+        what: What it is, in the words of whoever needs it.
+
     Raises:
-        InputError: It is not set; names `field_name`, which is the place of `secretRef`'s owner.
+        InputError: It is not set.
     """
     # In a cluster, with the Secret's name: two Secrets may use one key.
     key = (environment.get(f"{ref.name}.{ref.key}") or environment.get(ref.key, "")).strip()
     if not key:
         msg = (
-            f"`{field_name}.secretRef` must name a key that is set: environment variable "
+            f"`{place}` must name a {what} that is set: environment variable "
             f"`{ref.key}` is absent or empty, and so is key `{ref.key}` of Secret `{ref.name}` "
             "where this runs in a cluster; set it and start again"
         )
@@ -317,7 +325,7 @@ def _find_key(
 ) -> str | None:
     if spec.secret_ref is None:
         return NO_KEY if spec.api_base else None
-    return find_secret(spec.secret_ref, field_name, environment)
+    return find_secret(spec.secret_ref, f"{field_name}.secretRef", environment)
 
 
 async def _complete(endpoint: Endpoint, messages: Sequence[Mapping[str, str]]) -> Any:

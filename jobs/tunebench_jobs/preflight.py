@@ -206,7 +206,7 @@ def check_keys(config: PreflightConfig, environment: Mapping[str, str]) -> None:
     checks: list[Callable[[], object]] = [
         *(partial(build_endpoint, spec, field, environment) for field, spec in list_asked(config)),
         *(
-            partial(find_secret, each.secret_ref, each.field, environment)
+            partial(find_secret, each.secret_ref, f"{each.field}.secretRef", environment)
             for each in config.secrets
         ),
     ]

@@ -59,7 +59,7 @@ def open_hugging_face(source: HuggingFaceSource, *, dataset: str, field: str) ->
     """
     folder = find_folder(source.path, field)
     reference = source.secret_ref
-    token = find_secret(reference, field, os.environ) if reference else None
+    token = find_secret(reference, f"{field}.secretRef", os.environ) if reference else None
     builder, stream = _open_stream(source, str(folder or source.path), token, field)
     columns = build_column_map(source.columns, stream.column_names, field)
     files = [str(file) for file in (builder.config.data_files or {}).get(source.split, ())]

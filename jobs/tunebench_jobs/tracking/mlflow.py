@@ -108,5 +108,5 @@ def _build_variables(spec: MlflowSpec, environment: Mapping[str, str]) -> dict[s
     """
     variables = dict(environment)
     if spec.secret_ref is not None:
-        variables[_TOKEN_VARIABLE] = find_secret(spec.secret_ref, FIELD, environment)
+        variables[_TOKEN_VARIABLE] = find_secret(spec.secret_ref, f"{FIELD}.secretRef", environment)
     return variables

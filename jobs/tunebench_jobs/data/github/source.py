@@ -18,6 +18,7 @@ from tunebench_jobs.data.github.collect import Collection, Collector, Report, fi
 from tunebench_jobs.data.github.errors import name_field
 from tunebench_jobs.data.opened import Row
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.llm import find_secret
 
 logger = logging.getLogger(__name__)
 
@@ -58,17 +59,8 @@ def find_github_token(
     if source.secret_ref is None:
         own = source.api_base.rstrip("/").lower() == PUBLIC_API
         return _check_token(environment.get(TOKEN_VARIABLE, "").strip(), field) if own else None
-    secret, name = source.secret_ref.name, source.secret_ref.key
-    # In a cluster, with the Secret's name: two Secrets may use one key.
-    token = (environment.get(f"{secret}.{name}") or environment.get(name, "")).strip()
-    if not token:
-        msg = (
-            f"`{name_field(field, 'secretRef')}` must name a token that is set: environment "
-            f"variable `{name}` is absent or empty, and so is key `{name}` of Secret `{secret}` "
-            "where this runs in a cluster; set it and start again"
-        )
-        raise InputError(msg, reason="MissingCredential")
-    return _check_token(token, field)
+    place = name_field(field, "secretRef")
+    return _check_token(find_secret(source.secret_ref, place, environment, what="token"), field)
 
 
 def open_github(
