@@ -211,11 +211,12 @@ def test_listing_begins_with_what_differs_most(file: DecisionFile) -> None:
 
 async def test_page_and_its_files_forbid_scripts_of_strangers(client: httpx.AsyncClient) -> None:
     """Every answer has the policy, and the document has no script or style of its own."""
-    for name, kind in (("", "text/html"), ("app.js", "text/javascript"), ("style.css", "text/css")):
+    kinds = {"": "html", "app.js": "javascript", "palette.css": "css", "style.css": "css"}
+    for name, kind in kinds.items():
         answer = await client.get(f"/secret/{name}")
 
         assert answer.status_code == 200
-        assert answer.headers["content-type"].startswith(kind)
+        assert answer.headers["content-type"].startswith(f"text/{kind}")
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
         assert "require-trusted-types-for 'script'" in policy

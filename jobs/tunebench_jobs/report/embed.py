@@ -14,12 +14,13 @@ from markupsafe import Markup
 
 from tunebench_jobs.errors import JobError
 
-# In the order in which they need each other. Words of strangers become text in the same way as on
-# the page of the curators.
-_SHARED = ("tunebench_jobs.curate", "text.js")
+# Colours, and how words of strangers become text, are those of the curators' page.
+_CURATE = "tunebench_jobs.curate"
+_SHARED_STYLE, _SHARED_SCRIPT = "palette.css", "text.js"
+# In the order in which they need each other.
 SCRIPTS = ("data.js", "state.js", "rows.js", "diff.js", "answer.js", "listing.js", "detail.js")
 _LAST = "app.js"
-STYLE = "style.css"
+_STYLE = "style.css"
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=async |const |class |function )", re.MULTILINE)
 
@@ -32,10 +33,15 @@ def load_page_file(name: str, package: str = "tunebench_jobs.report") -> str:
 def build_script() -> str:
     """Return the page's modules as one: without imports, in an order that needs none."""
     modules = [
-        load_page_file(_SHARED[1], _SHARED[0]),
+        load_page_file(_SHARED_SCRIPT, _CURATE),
         *map(load_page_file, (*SCRIPTS, _LAST)),
     ]
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", module)) for module in modules)
+
+
+def build_style() -> str:
+    """Return the page's styles as one."""
+    return load_page_file(_SHARED_STYLE, _CURATE) + load_page_file(_STYLE)
 
 
 def build_policy(script: str, style: str) -> str:

@@ -17,11 +17,10 @@ from tunebench_jobs.report.board import (
 )
 from tunebench_jobs.report.costs import build_costs
 from tunebench_jobs.report.embed import (
-    STYLE,
     build_policy,
     build_script,
+    build_style,
     embed_code,
-    load_page_file,
     pack,
 )
 from tunebench_jobs.report.material import Material
@@ -42,7 +41,7 @@ _TEMPLATE = "report.html"
 
 def render_report(material: Material) -> str:
     """Render the report; the same material gives the same text."""
-    script, style = build_script(), load_page_file(STYLE)
+    script, style = build_script(), build_style()
     return (
         _build_environment()
         .get_template(_TEMPLATE)
