@@ -45,8 +45,9 @@ ADAPTED = ("None", "ZeRO2", "ZeRO3", "ZeRO2-offload", "ZeRO3-offload-all")
 PACKED_KINDS = ("None", "ZeRO2", "ZeRO3")
 INTERRUPTED = ("None", "ZeRO1", "ZeRO2", "ZeRO3", "ZeRO2-offload", "ZeRO3-offload-all")
 ALONE = ("ZeRO2", "ZeRO3-offload-all")
-# What docs/training.md promises of losses in float32, at each step.
-SAME_LOSS = 1e-4
+# What docs/training.md promises in float32: of the loss of each step, and of the weights.
+SAME_LOSS = 1e-5
+SAME_WEIGHTS = {"rtol": 0.0, "atol": 1e-4}
 
 
 def _find_port() -> int:
@@ -58,11 +59,12 @@ def _find_port() -> int:
 
 def _run_workers(folder: Path, workers: int, cases: list[dict[str, Any]]) -> None:
     config = folder / f"workers-{workers}.json"
+    environment = {"OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(folder / "built")}
     config.write_text(json.dumps({"workers": workers, "port": _find_port(), "cases": cases}))
     started = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(config), str(rank)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -149,7 +151,7 @@ def test_all_take_the_steps_of_a_single_worker(folder: Path, kind: str) -> None:
     assert losses[-1] < losses[0] - 0.5
     assert set(parameters) == set(expected)
     for name, value in expected.items():
-        torch.testing.assert_close(parameters[name], value, rtol=0.02, atol=2e-3)
+        torch.testing.assert_close(parameters[name], value, **SAME_WEIGHTS)
 
 
 @pytest.mark.parametrize("name", ["alone-packed", "None-packed", "ZeRO2-packed", "ZeRO3-packed"])
@@ -160,7 +162,7 @@ def test_packing_changes_the_speed_only(folder: Path, name: str) -> None:
 
     assert losses == pytest.approx(expected_losses, rel=SAME_LOSS)
     for key, value in expected.items():
-        torch.testing.assert_close(parameters[key], value, rtol=0.02, atol=2e-3)
+        torch.testing.assert_close(parameters[key], value, **SAME_WEIGHTS)
 
 
 @pytest.mark.parametrize("name", [*KINDS, "ZeRO3-packed"])
@@ -170,6 +172,13 @@ def test_canaries_are_the_same_however_the_model_is_spread(folder: Path, name: s
 
     assert len(found) > 20
     assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_no_compiler_is_needed(folder: Path) -> None:
+    """DeepSpeed builds a kernel at its first use, where one is used; images have no compiler."""
+    built = folder / "built"
+
+    assert not built.exists() or not list(built.rglob("*.so"))
 
 
 @pytest.mark.parametrize("kind", INTERRUPTED)
@@ -196,4 +205,4 @@ def test_adapters_are_whole_under_zero(folder: Path, kind: str) -> None:
     assert all(value.numel() for value in parameters.values())
     assert any("lora_B" in name and value.count_nonzero() for name, value in parameters.items())
     for name, value in expected.items():
-        torch.testing.assert_close(parameters[name], value, rtol=0.02, atol=2e-3)
+        torch.testing.assert_close(parameters[name], value, **SAME_WEIGHTS)

@@ -18,7 +18,12 @@ from tunebench_jobs.train.loop import Hooks
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.session import run_session
 
-pytestmark = [pytest.mark.jobs, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.jobs,
+    pytest.mark.timeout(600),
+    # PEFT asks transformers in the old way.
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
+]
 
 TUNING = {
     "precision": "Float32",
@@ -58,7 +63,7 @@ def test_two_nodes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert result is not None
     assert result.state == "Succeeded", stage.log()[-4000:]
-    assert result.summary["workers"] == 2
+    assert "node_rank=1" in stage.log()
     losses = load_losses(stage.output)
     assert len(losses) == 8
     assert losses == pytest.approx(train_alone(store, stage), rel=1e-4)
