@@ -86,13 +86,40 @@ def build_example(tokenizer: Any, *, system: str, user: str, answer: str) -> Exa
     Raises:
         InputError: The answer is empty, or the chat template does not take these messages.
     """
+    texts = build_example_texts(tokenizer, system=system, user=user, answer=answer)
+    return build_examples(tokenizer, [texts], end=find_end_token(tokenizer))[0]
+
+
+def build_example_texts(tokenizer: Any, *, system: str, user: str, answer: str) -> tuple[str, str]:
+    """Return prompt and answer of a training example as the tokenizer gets them.
+
+    Raises:
+        InputError: The answer is empty, or the chat template does not take these messages.
+    """
     if not answer.strip():
         msg = "`answer` must not be empty; leave the row out"
         raise InputError(msg, reason="EmptyAnswer")
-    prompt = build_prompt_ids(tokenizer, build_messages(system=system, user=user))
-    text = build_plain_text(tokenizer, build_answer_text(answer))
-    learnt = [*tokenizer(text, add_special_tokens=False)["input_ids"], find_end_token(tokenizer)]
-    return Example(input_ids=(*prompt, *learnt), labels=(*([IGNORED_LABEL] * len(prompt)), *learnt))
+    prompt = _build_prompt_text(tokenizer, build_messages(system=system, user=user))
+    return prompt, build_plain_text(tokenizer, build_answer_text(answer))
+
+
+def build_examples(tokenizer: Any, texts: Sequence[tuple[str, str]], *, end: int) -> list[Example]:
+    """Turn prompts and answers into examples; the tokenizer may take all of them at once.
+
+    Args:
+        tokenizer: The model's.
+        texts: What `build_example_texts` returned.
+        end: What `find_end_token` returned.
+    """
+    flat = [text for pair in texts for text in pair]
+    ids: list[list[int]] = tokenizer(flat, add_special_tokens=False)["input_ids"]
+    return [
+        Example(
+            input_ids=(*prompt, *answer, end),
+            labels=(*([IGNORED_LABEL] * len(prompt)), *answer, end),
+        )
+        for prompt, answer in zip(ids[::2], ids[1::2], strict=True)
+    ]
 
 
 def build_messages(*, system: str, user: str) -> list[dict[str, str]]:

@@ -203,9 +203,12 @@ class CuttingTokenizer:
         """Be the inner tokenizer otherwise."""
         return getattr(self._inner, name)
 
-    def __call__(self, text: str, **settings: Any) -> dict[str, list[int]]:
-        """Return the first tokens."""
-        return {"input_ids": self._inner(text, **settings)["input_ids"][: self._limit]}
+    def __call__(self, text: str | list[str], **settings: Any) -> dict[str, Any]:
+        """Return the first tokens, of one text or of each."""
+        ids = self._inner(text, **settings)["input_ids"]
+        if isinstance(text, str):
+            return {"input_ids": ids[: self._limit]}
+        return {"input_ids": [each[: self._limit] for each in ids]}
 
 
 @pytest.mark.parametrize(("limit", "reason"), [(20, "AnswerTruncated"), (0, "NoTrainableToken")])

@@ -13,7 +13,7 @@ from tiny_models import build_tiny_tokenizer
 from tunebench_api.v1alpha1 import Overflow, Tool
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import TrainExample
-from tunebench_jobs.train.examples import build_train_set, load_train_examples
+from tunebench_jobs.train.examples import build_train_set, read_train_examples
 
 ROW = TrainExample(
     pr="acme/shop#1",
@@ -78,7 +78,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     """What the data stage wrote is read."""
     path = _save(tmp_path / "train.parquet", [ROW.model_dump(mode="json")])
 
-    assert load_train_examples(path) == [ROW]
+    assert list(read_train_examples(path)) == [ROW]
 
 
 def test_broken_row_is_named_by_file_and_row(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_broken_row_is_named_by_file_and_row(tmp_path: Path) -> None:
     path = _save(tmp_path / "train.parquet", [good, good | {"answer": None}])
 
     with pytest.raises(InputError, match=r"train\.parquet: row 2: broken row: `answer`"):
-        load_train_examples(path)
+        list(read_train_examples(path))
 
 
 def test_files_that_are_no_training_set_are_refused(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_files_that_are_no_training_set_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"pr": pa.array([], pa.string())}), empty)
 
     with pytest.raises(InputError, match="must exist"):
-        load_train_examples(tmp_path / "absent.parquet")
+        list(read_train_examples(tmp_path / "absent.parquet"))
     with pytest.raises(InputError, match="must be a Parquet file"):
-        load_train_examples(text)
+        list(read_train_examples(text))
     with pytest.raises(InputError, match="must have examples, got none"):
-        load_train_examples(empty)
+        list(read_train_examples(empty))

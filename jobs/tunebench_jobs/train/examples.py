@@ -2,53 +2,74 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from tunebench_api.v1alpha1 import Overflow
 from tunebench_jobs.canaries import choose_canaries
-from tunebench_jobs.chat import ANSWER_END, IGNORED_LABEL, Example, build_example, find_end_token
+from tunebench_jobs.chat import (
+    ANSWER_END,
+    IGNORED_LABEL,
+    Example,
+    build_example_texts,
+    build_examples,
+    find_end_token,
+)
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import TrainExample, describe_validation_error
+from tunebench_jobs.train.token_table import TokenTable, build_table
 
 logger = logging.getLogger(__name__)
 
 TRAIN_FILE = "train.parquet"
 # Of the end of an answer: more than its closing fence can take.
 _TAIL_TOKENS = 8
+# Given to the tokenizer at once, which spreads them over the cores.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class TrainSet:
     """Examples that fit, and how many did not."""
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     dropped: int
     # Which examples are watched, with their texts; none: a training without canaries.
     canaries: Mapping[int, TrainExample] = field(default_factory=dict)
 
+    @cached_property
+    def table(self) -> TokenTable:
+        """The examples as columns."""
+        examples = self.examples
+        return examples if isinstance(examples, TokenTable) else build_table(examples)
+
     @property
     def lengths(self) -> list[int]:
         """Tokens of each example."""
-        return [len(example.input_ids) for example in self.examples]
+        return self.table.lengths
 
     @property
     def digest(self) -> str:
         """Name of the content, to know a resume point of the same data by."""
-        digest = hashlib.sha256()
-        for example in self.examples:
-            digest.update(repr((example.input_ids, example.answer_tokens)).encode())
-        return digest.hexdigest()[:16]
+        return self.table.digest
 
 
-def load_train_examples(path: Path) -> list[TrainExample]:
-    """Read the data stage's training examples.
+class Fitting(NamedTuple):
+    """An example that fits, and the place of its row."""
+
+    place: int
+    example: Example
+
+
+def read_train_examples(path: Path) -> Iterator[TrainExample]:
+    """Yield the data stage's training examples; not all of them are in memory at once.
 
     Raises:
         InputError: The file is absent, empty or broken; names file and row.
@@ -56,41 +77,59 @@ def load_train_examples(path: Path) -> list[TrainExample]:
     import pyarrow.parquet as pq  # noqa: PLC0415 - takes a while to import
     from pyarrow import ArrowInvalid  # noqa: PLC0415 - likewise
 
+    number = 0
     try:
-        rows = pq.read_table(path).to_pylist()
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_AT_ONCE):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield _parse_row(row, path, number)
     except FileNotFoundError as error:
         msg = f"training set `{path}` must exist; run the data stage first"
         raise InputError(msg, reason="FileNotFound") from error
     except ArrowInvalid as error:
         msg = f"training set `{path}` must be a Parquet file: {error}"
         raise InputError(msg, reason="BrokenRow") from error
-    if not rows:
+    if not number:
         msg = f"training set `{path}` must have examples, got none; add answers to the dataset"
         raise InputError(msg, reason="NoTrainExamples")
-    return [_parse_row(row, path, number) for number, row in enumerate(rows, 1)]
 
 
 def build_train_set(
-    examples: Sequence[TrainExample], tokenizer: Any, *, max_length: int, overflow: Overflow
+    rows: Sequence[TrainExample], tokenizer: Any, *, max_length: int, overflow: Overflow
 ) -> TrainSet:
     """Turn examples into tokens; too long ones are dropped whole or refused, never cut.
 
     Raises:
         InputError: An example is too long under `Fail` or not whole, or none is left.
     """
-    kept: list[Example] = []
-    places: list[int] = []
-    shortest = 0
+    kept = list(fit_examples(rows, tokenizer, max_length=max_length, overflow=overflow))
+    table = build_table(each.example for each in kept)
+    return TrainSet(
+        table,
+        len(rows) - len(kept),
+        {index: rows[kept[index].place] for index in choose_canaries(table.lengths)},
+    )
+
+
+def fit_examples(
+    rows: Iterable[TrainExample], tokenizer: Any, *, max_length: int, overflow: Overflow
+) -> Iterator[Fitting]:
+    """Yield the examples that fit, as tokens and in their order.
+
+    Raises:
+        InputError: An example is too long under `Fail` or not whole, or none fits.
+    """
+    longer, fitting, shortest = 0, 0, 0
     end = find_end_token(tokenizer)
-    for place, row in enumerate(examples):
-        example = build_example(tokenizer, system=row.system, user=row.user, answer=row.answer)
+    for place, (row, example) in enumerate(_tokenize(rows, tokenizer, end=end)):
         length = len(example.input_ids)
         if length <= max_length:
             check_whole(example, row, tokenizer, end=end)
-            kept.append(example)
-            places.append(place)
+            fitting += 1
+            yield Fitting(place, example)
             continue
-        shortest = min(shortest or length, length)
+        longer, shortest = longer + 1, min(shortest or length, length)
         if overflow is Overflow.FAIL:
             msg = (
                 f"example `{row.pr}` for {row.tool} must have at most {max_length} tokens "
@@ -99,18 +138,24 @@ def build_train_set(
             )
             raise InputError(msg, reason="ExampleTooLong")
         logger.info("dropping example %s for %s: %d tokens", row.pr, row.tool, length)
-    if not kept:
+    if not fitting:
         msg = (
             f"at least one example must have at most {max_length} tokens (`maxLength`), got "
-            f"{len(examples)} longer ones, the shortest with {shortest}; raise `maxLength`"
+            f"{longer} longer ones, the shortest with {shortest}; raise `maxLength`"
         )
         raise InputError(msg, reason="NoTrainExamples")
-    chosen = choose_canaries([len(example.input_ids) for example in kept])
-    return TrainSet(
-        tuple(kept),
-        len(examples) - len(kept),
-        {index: examples[places[index]] for index in chosen},
-    )
+
+
+def _tokenize(
+    rows: Iterable[TrainExample], tokenizer: Any, *, end: int
+) -> Iterator[tuple[TrainExample, Example]]:
+    left = iter(rows)
+    while some := list(islice(left, _AT_ONCE)):
+        texts = [
+            build_example_texts(tokenizer, system=row.system, user=row.user, answer=row.answer)
+            for row in some
+        ]
+        yield from zip(some, build_examples(tokenizer, texts, end=end), strict=True)
 
 
 def check_whole(example: Example, row: TrainExample, tokenizer: Any, *, end: int) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
-from tunebench_jobs.chat import IGNORED_LABEL, Example
+from tunebench_jobs.chat import IGNORED_LABEL
 from tunebench_jobs.train.segments import build_positions
 
 
@@ -26,6 +27,31 @@ class Rows(NamedTuple):
     def count_learnt(self) -> int:
         """Count the tokens that have a label."""
         return int((self.labels != IGNORED_LABEL).sum())
+
+    def pin(self) -> Rows:
+        """Return them in memory from which a GPU copies while it computes."""
+        return self._replace(ids=self.ids.pin_memory(), labels=self.labels.pin_memory())
+
+    def to(self, device: Any) -> Rows:
+        """Return them on a device; from pinned memory, nobody waits for it."""
+        return self._replace(
+            ids=self.ids.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+        )
+
+
+class Tokenized(Protocol):
+    """An example as tokens, in whatever holds them."""
+
+    @property
+    def input_ids(self) -> Any:
+        """All tokens."""
+        ...
+
+    @property
+    def labels(self) -> Any:
+        """As many; what is not learnt is `IGNORED_LABEL`."""
+        ...
 
 
 class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
@@ -87,23 +113,22 @@ def compute_token_losses(module: Any, rows: Rows) -> tuple[float, ...]:
     return tuple(losses)
 
 
-def build_rows(examples: Sequence[Example], padding: int, device: Any) -> Rows:
+def build_rows(examples: Sequence[Tokenized], padding: int, device: Any) -> Rows:
     """Give each example of a micro-batch a row, padded on the right to the longest."""
     longest = max(len(example.input_ids) for example in examples)
-    ids = torch.full((len(examples), longest), padding)
-    labels = torch.full((len(examples), longest), IGNORED_LABEL)
+    ids = np.full((len(examples), longest), padding, dtype=np.int64)
+    labels = np.full_like(ids, IGNORED_LABEL)
     for row, example in enumerate(examples):
-        ids[row, : len(example.input_ids)] = torch.tensor(example.input_ids)
-        labels[row, : len(example.labels)] = torch.tensor(example.labels)
-    return Rows(ids.to(device), labels.to(device))
+        ids[row, : len(example.input_ids)] = example.input_ids
+        labels[row, : len(example.labels)] = example.labels
+    return Rows(torch.from_numpy(ids), torch.from_numpy(labels)).to(device)
 
 
-def build_packed_row(examples: Sequence[Example], device: Any) -> Rows:
+def build_packed_row(examples: Sequence[Tokenized], device: Any) -> Rows:
     """Put all examples of a micro-batch into one row, one behind the other."""
-    ids = torch.tensor([[token for each in examples for token in each.input_ids]])
-    # The last token of an example does not predict the first of the next.
-    labels = torch.tensor(
-        [[label for each in examples for label in (IGNORED_LABEL, *each.labels[1:])]]
-    )
     segments = tuple(len(each.input_ids) for each in examples)
-    return Rows(ids.to(device), labels.to(device), segments)
+    ids = np.concatenate([each.input_ids for each in examples]).astype(np.int64)
+    labels = np.concatenate([each.labels for each in examples]).astype(np.int64)
+    # The last token of an example does not predict the first of the next.
+    labels[np.cumsum((0, *segments[:-1]))] = IGNORED_LABEL
+    return Rows(torch.from_numpy(ids[None]), torch.from_numpy(labels[None]), segments).to(device)
