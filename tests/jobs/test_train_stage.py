@@ -45,6 +45,11 @@ def fixture_whole(store: Path) -> tuple[TrainStage, StageResult]:
     return stage, _expect_success(stage, stage.run())
 
 
+def load_curve(stage: TrainStage) -> list[CurvePoint]:
+    """Return the curve that a stage has left."""
+    return list(load_jsonl(stage.output / CURVE_FILE, CurvePoint))
+
+
 def _expect_success(stage: TrainStage, report: Report) -> StageResult:
     assert report.result is not None
     assert report.result.state is ResultState.SUCCEEDED, stage.log()[-4000:]
@@ -68,7 +73,7 @@ def test_lora_learns_and_leaves_a_checkpoint(whole: tuple[TrainStage, StageResul
     assert 0 < summary["answer_tokens"] < summary["tokens"]
     assert 0 < summary["parameters"]["trained"] < summary["parameters"]["total"]
     assert manifest.facts.steps == 16
-    curve = list(load_jsonl(stage.output / CURVE_FILE, CurvePoint))
+    curve = load_curve(stage)
 
     assert {artefact.path for artefact in result.artefacts} == {
         CANARY_FILE,
@@ -78,7 +83,14 @@ def test_lora_learns_and_leaves_a_checkpoint(whole: tuple[TrainStage, StageResul
     assert [point.step for point in curve] == list(range(1, 17))
     assert curve[0].loss == pytest.approx(summary["train_loss"]["first"], abs=1e-4)
     assert curve[-1].tokens == summary["tokens"]
+    assert all((point.gradient_norm or 0) > 0 for point in curve)
+    assert 0 < (curve[-1].seconds or 0) <= summary["seconds"] + 0.1
     assert (summary["device"], summary["gpus"], summary["workers"]) == ("cpu", 0, 1)
+    # A share of a peak that nobody knows is not made up.
+    assert not {"mfu_pct", "gpu_utilization_pct"} & set(summary)
+    assert summary["peak_memory_bytes"] > 50 << 20
+    assert 0 <= summary["data_wait_pct"] < 100
+    assert 0 <= summary["padding_pct"] < 50
     assert '"q_proj"' in (stage.output / "checkpoint" / ADAPTER_CONFIG).read_text()
     assert not (stage.output / "work").exists()
 
@@ -127,7 +139,11 @@ def test_run_killed_twice_ends_with_the_same_weights(
     assert result.summary["train_loss"] == whole[1].summary["train_loss"]
     assert set(weights) == set(expected)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    curves = [(each.output / CURVE_FILE).read_text() for each in (stage, whole[0])]
+    # How long a step took is not the same.
+    curves = [
+        [point.model_copy(update={"seconds": None}) for point in load_curve(each)]
+        for each in (stage, whole[0])
+    ]
     assert curves[0] == curves[1]
 
 

@@ -34,7 +34,7 @@ from tunebench_jobs.report.published_2024 import load_published
 from tunebench_jobs.report.render import render_report
 from tunebench_jobs.score.build import build_results
 from tunebench_jobs.score.outcomes import JudgedVariant
-from tunebench_jobs.train.curve import Curve, extend_curve
+from tunebench_jobs.train.curve import Curve, CurvePoint, extend_curve
 
 JUDGES = (
     JudgeSpec(name="judge-a", model="acme/judge-a-2024-05-13", family="acme"),
@@ -114,7 +114,15 @@ def make_curve(steps: int, chance: random.Random) -> Curve:
     for step in range(1, steps + 1):
         loss = 0.55 + 1.4 * math.exp(-step / (steps / 6)) + chance.gauss(0, 0.03)
         rate = 2e-4 * (1 - step / steps)
-        curve = extend_curve(curve, step=step, loss=loss, learning_rate=rate, tokens=9000 * step)
+        point = CurvePoint(
+            step=step,
+            loss=loss,
+            learning_rate=rate,
+            tokens=9000 * step,
+            gradient_norm=0.3 + math.exp(-step / (steps / 9)) + abs(chance.gauss(0, 0.05)),
+            seconds=0.4 * step + chance.random() / 10,
+        )
+        curve = extend_curve(curve, point)
     return curve
 
 
@@ -300,6 +308,8 @@ def _make_trainings(models: int, chance: random.Random) -> Iterator[tuple[str, T
             "tokens": 9000 * steps,
             "train_loss": loss,
             "tokens_per_second": chance.randint(4000, 30_000),
+            "mfu_pct": round(chance.uniform(35, 55), 1),
+            "peak_memory_bytes": chance.randint(30, 78) << 30,
             "device": "synthetic GPU",
             "gpus": 8,
             "workers": 8,

@@ -21,7 +21,7 @@ from tunebench_api.v1alpha1 import Control
 from tunebench_jobs.report.board import build_board, build_changes
 from tunebench_jobs.report.charts import draw_interval
 from tunebench_jobs.report.costs import build_costs
-from tunebench_jobs.report.curve_chart import draw_curve
+from tunebench_jobs.report.curve_chart import At, draw_curve, format_short
 from tunebench_jobs.report.embed import build_script
 from tunebench_jobs.report.material import Material, Training
 from tunebench_jobs.report.panel import list_other_warnings
@@ -37,6 +37,7 @@ from tunebench_jobs.report.questions import build_questions
 from tunebench_jobs.report.render import render_report
 from tunebench_jobs.report.samples import BLOCK_TASKS, build_blocks, build_index
 from tunebench_jobs.report.svg import build_scale
+from tunebench_jobs.report.trainings import build_curves
 from tunebench_jobs.report.words import finalize, show_hidden
 from tunebench_jobs.score.results import Rate, Warned
 from tunebench_jobs.train.curve import CurvePoint
@@ -295,11 +296,48 @@ def test_a_scale_holds_all_values(values: list[float]) -> None:
 
 def test_drawings_escape_their_texts() -> None:
     """A name is no markup, in a text or in an attribute."""
-    curve = [CurvePoint(step=1, loss=1.0, learning_rate=0.1, tokens=1)]
-    drawing = draw_curve(curve, '"><script>&', build_scale([0, 1]))
+    drawing = draw_curve([At(1, 1.0)], '"><script>&', "loss", build_scale([0, 1]))
 
     assert "<script" not in drawing
     assert "&quot;&gt;&lt;script&gt;&amp;" in drawing
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.00015, "1.5e-4"), (0.002, "0.002"), (2.5, "2.5"), (12_500.0, "12.5k")],
+)
+def test_ticks_of_any_size_are_short(value: float, text: str) -> None:
+    """There is room for five signs or so."""
+    assert format_short(value) == text
+
+
+def test_curves_of_an_earlier_version_have_no_speed() -> None:
+    """What was not kept is left out, and the rest is drawn."""
+    old = [CurvePoint(step=step, loss=2.0 / step, learning_rate=0.1, tokens=9) for step in (1, 2)]
+    new = [
+        CurvePoint(
+            step=step,
+            loss=1.0,
+            learning_rate=0.1,
+            tokens=90 * step,
+            gradient_norm=0.5,
+            seconds=step,
+        )
+        for step in (1, 2, 3)
+    ]
+    material = replace(
+        make_material(models=1, prs=2, untuned=0),
+        trainings={"old": Training(curve=tuple(old)), "new": Training(curve=tuple(new))},
+    )
+    curves = build_curves(material)
+
+    assert [name for name, _ in curves.loss.drawings] == ["old", "new"]
+    assert {panel.title: [name for name, _ in panel.drawings] for panel in curves.others} == {
+        "Learning rate": ["old", "new"],
+        "Gradient norm": ["new"],
+        "Tokens per second": ["new"],
+    }
+    assert "tokens per second 90 at step 2, 90 at step 3" in curves.others[2].drawings[0][1]
 
 
 def test_an_interval_without_ends_is_a_point() -> None:

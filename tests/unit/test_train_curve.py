@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunebench_jobs.train.curve import MAX_POINTS, Curve, extend_curve
+from tunebench_jobs.train.curve import MAX_POINTS, Curve, CurvePoint, extend_curve
 from tunebench_jobs.train.layout import Position
 
 
@@ -15,7 +15,15 @@ def make_curve(steps: int) -> Curve:
     curve: Curve = ()
     for step in range(1, steps + 1):
         curve = extend_curve(
-            curve, step=step, loss=float(step), learning_rate=1 / step, tokens=10 * step
+            curve,
+            CurvePoint(
+                step=step,
+                loss=float(step),
+                learning_rate=1 / step,
+                tokens=10 * step,
+                gradient_norm=2.0 * step,
+                seconds=step / 2,
+            ),
         )
     return curve
 
@@ -31,6 +39,9 @@ def test_every_step_is_in_the_curve_once(steps: int) -> None:
     assert total == pytest.approx(steps * (steps + 1) / 2)
     assert [point.step for point in curve] == sorted({point.step for point in curve})
     assert not curve or (curve[-1].step, curve[-1].tokens) == (steps, 10 * steps)
+    assert not curve or curve[-1].seconds == steps / 2
+    norms = sum((point.gradient_norm or 0) * point.steps for point in curve)
+    assert norms == pytest.approx(2 * total)
 
 
 def test_points_cover_equally_many_steps() -> None:

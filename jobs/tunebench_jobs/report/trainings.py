@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from tunebench_jobs.report.curve_chart import draw_curve
+from tunebench_jobs.report.curve_chart import At, draw_curve
 from tunebench_jobs.report.material import Material, Training
 from tunebench_jobs.report.svg import build_scale
 from tunebench_jobs.report.words import format_number
+from tunebench_jobs.train.curve import Curve
+
+_GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,25 @@ class TrainingRow:
     last_loss: str
     hours: float | None
     gpu_hours: float | None
+    # Of the first worker, or of its GPU.
+    peak_memory_gib: float | None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One quantity of every training, on the same axis."""
+
+    title: str
+    note: str
+    drawings: Sequence[tuple[str, Markup]]
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The loss of every training on the same axis."""
+    """How the trainings went, the loss first."""
 
-    drawings: Sequence[tuple[str, Markup]]
+    loss: Panel
+    others: Sequence[Panel]
     # Trainings that kept none.
     without: Sequence[str]
 
@@ -43,18 +59,67 @@ def build_training_rows(material: Material) -> list[TrainingRow]:
 
 
 def build_curves(material: Material) -> Curves:
-    """Draw the curves."""
+    """Draw the curves; a quantity that no training has kept is left out."""
     curves = {name: each.curve for name, each in material.trainings.items()}
-    losses = [point.loss for curve in curves.values() for point in curve]
-    scale = build_scale(losses, floor_at=0.0)
+    loss, *others = (_build_panel(quantity, curves) for quantity in _QUANTITIES)
     return Curves(
-        [(name, draw_curve(curve, name, scale)) for name, curve in curves.items() if curve],
+        loss,
+        [panel for panel in others if panel.drawings],
         [name for name, curve in curves.items() if not curve],
     )
 
 
+class _Quantity(NamedTuple):
+    title: str
+    note: str
+    read: Callable[[Curve], Sequence[At]]
+
+
+def _read_loss(curve: Curve) -> list[At]:
+    return [At(each.step, each.loss) for each in curve]
+
+
+def _read_rate(curve: Curve) -> list[At]:
+    return [At(each.step, each.learning_rate) for each in curve]
+
+
+def _read_norm(curve: Curve) -> list[At]:
+    return [At(each.step, each.gradient_norm) for each in curve if each.gradient_norm is not None]
+
+
+def _read_speed(curve: Curve) -> list[At]:
+    """Return the tokens per second between each two points that know their time."""
+    known = [(each.step, each.tokens, each.seconds) for each in curve if each.seconds is not None]
+    return [
+        At(step, (tokens - before) / (seconds - since))
+        for (_, before, since), (step, tokens, seconds) in pairwise(known)
+        if seconds > since
+    ]
+
+
+_QUANTITIES = (
+    _Quantity("Loss", "Of the answers' tokens.", _read_loss),
+    _Quantity("Learning rate", "Of the last step of each point.", _read_rate),
+    _Quantity("Gradient norm", "Before clipping at 1.", _read_norm),
+    _Quantity(
+        "Tokens per second", "Without padding, over all workers; saving is left out.", _read_speed
+    ),
+)
+
+
+def _build_panel(quantity: _Quantity, curves: Mapping[str, Curve]) -> Panel:
+    read = {name: quantity.read(curve) for name, curve in curves.items()}
+    scale = build_scale([at.value for points in read.values() for at in points], floor_at=0.0)
+    word = quantity.title.lower()
+    drawings = [
+        (name, draw_curve(points, name, word, scale)) for name, points in read.items() if points
+    ]
+    return Panel(quantity.title, quantity.note, drawings)
+
+
 def _build_row(name: str, training: Training) -> TrainingRow:
     loss: Mapping[str, float] = training.summary.get("train_loss") or {}
+    memory: int | None = training.summary.get("peak_memory_bytes")
     return TrainingRow(
         name=name,
         base=training.base or "",
@@ -64,4 +129,5 @@ def _build_row(name: str, training: Training) -> TrainingRow:
         last_loss=format_number(loss.get("last"), 3),
         hours=training.hours,
         gpu_hours=training.gpu_hours,
+        peak_memory_gib=None if memory is None else memory / _GIB,
     )

@@ -24,14 +24,16 @@ class CurvePoint(Record):
     tokens: int
     # How many steps these are.
     steps: int = 1
+    # Mean over these steps, before clipping; absent: an earlier version, or not known.
+    gradient_norm: float | None = None
+    # Spent in steps so far, those of interrupted attempts included; absent: an earlier version.
+    seconds: float | None = None
 
 
 Curve = tuple[CurvePoint, ...]
 
 
-def extend_curve(
-    curve: Curve, *, step: int, loss: float, learning_rate: float, tokens: int
-) -> Curve:
+def extend_curve(curve: Curve, point: CurvePoint) -> Curve:
     """Return a curve with one more step.
 
     The number of steps in a point is a power of two and the same for all points but the last, so
@@ -39,7 +41,6 @@ def extend_curve(
     """
     stride = curve[0].steps if curve else 1
     last = curve[-1] if curve else None
-    point = CurvePoint(step=step, loss=loss, learning_rate=learning_rate, tokens=tokens)
     if last and last.steps < stride:
         return (*curve[:-1], _merge(last, point))
     if len(curve) < MAX_POINTS:
@@ -50,5 +51,13 @@ def extend_curve(
 
 def _merge(left: CurvePoint, right: CurvePoint) -> CurvePoint:
     steps = left.steps + right.steps
-    mean = (left.loss * left.steps + right.loss * right.steps) / steps
-    return right.model_copy(update={"loss": mean, "steps": steps})
+
+    def mean(one: float, other: float) -> float:
+        return (one * left.steps + other * right.steps) / steps
+
+    norm = None
+    if left.gradient_norm is not None and right.gradient_norm is not None:
+        norm = mean(left.gradient_norm, right.gradient_norm)
+    return right.model_copy(
+        update={"loss": mean(left.loss, right.loss), "gradient_norm": norm, "steps": steps}
+    )

@@ -31,8 +31,11 @@ class Engine(Protocol):
     def evaluate(self, rows: Rows) -> tuple[float, ...]:
         """Return the loss of each learnt token, without dropout and without gradients."""
 
-    def step(self, learning_rate: float) -> None:
-        """Clip the gradients, take the optimizer step and forget the gradients."""
+    def step(self, learning_rate: float) -> float | None:
+        """Clip the gradients, take the optimizer step and forget the gradients.
+
+        Returns the norm of the gradients before they were clipped, where it is known.
+        """
 
     def save(self, folder: Path) -> None:
         """Write what is needed to go on at this step."""
@@ -84,13 +87,14 @@ class PlainEngine:
         """Compute without the other workers, which have the same parameters."""
         return compute_token_losses(self._loss, rows)
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float) -> float | None:
         """Step with AdamW."""
-        clip_grad_norm_(self._parameters, _MAX_GRADIENT_NORM)
+        norm = clip_grad_norm_(self._parameters, _MAX_GRADIENT_NORM)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        return float(norm)
 
     def save(self, folder: Path) -> None:
         """Write parameters and moments as one safetensors file, on the first worker."""
@@ -163,11 +167,13 @@ class ZeroEngine:
         """Compute with all workers, each of which holds a part of the parameters."""
         return compute_token_losses(self._engine, rows)
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float) -> float | None:
         """Step with the partitioned AdamW."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
+        norm = self._engine.get_global_grad_norm()
+        return None if norm is None else float(norm)
 
     def save(self, folder: Path) -> None:
         """Write every worker's partition, in DeepSpeed's own files."""

@@ -25,3 +25,11 @@ class Position(Record):
     # Mean of the canaries' answer tokens before the first step; absent: there are no canaries.
     start_loss: float | None = None
     curve: Curve = ()
+    # Of `seconds`, those spent waiting for the next batch.
+    waited_seconds: float = 0.0
+    # Like `tokens`, with padding.
+    computed_tokens: int = 0
+    # Of all steps, over all workers (`flops`); absent: not known.
+    flops: float | None = None
+    # Of the last step; absent: not known.
+    gradient_norm: float | None = None

@@ -6,26 +6,30 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from tunebench_api.v1alpha1 import Packing, TuningSpec
-from tunebench_jobs.chat import Example
+from tunebench_jobs.train.ahead import read_ahead
+from tunebench_jobs.train.batches import Build, StepBatches, build_batches
 from tunebench_jobs.train.bucket_points import BucketPoints
-from tunebench_jobs.train.curve import extend_curve
+from tunebench_jobs.train.curve import CurvePoint, extend_curve
 from tunebench_jobs.train.engine import Engine
 from tunebench_jobs.train.examples import TrainSet
+from tunebench_jobs.train.flops import Cost
+from tunebench_jobs.train.gauges import Gauges
 from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.loss import Rows, build_packed_row, build_rows
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.resume import find_resume_point, save_resume_point
 from tunebench_jobs.train.schedule import (
     Sizes,
-    Step,
     build_learning_rate,
     build_steps,
     count_steps,
 )
+from tunebench_jobs.train.token_table import TokenRow
 from tunebench_jobs.train.watch import WINDOW, check_exploding, check_finite, check_learnable
 
 # The last loss of a run is a mean over this many steps.
@@ -44,6 +48,8 @@ class Work:
     identity: str
     # Where the store lies in a bucket; then `folder` is not used.
     bucket: BucketPoints | None = None
+    # What a step computes; absent: not known.
+    cost: Cost | None = None
 
     @property
     def sizes(self) -> Sizes:
@@ -62,19 +68,27 @@ class Work:
     def total_steps(self) -> int:
         """Optimizer steps from the first to the last."""
         return count_steps(
-            len(self.train_set.examples),
+            len(self.train_set.table),
             batch=self.tuning.batch_size,
             epochs=self.tuning.epochs,
             limit=self.tuning.max_steps,
         )
 
 
+class _Taken(NamedTuple):
+    """What a step says: the mean loss of its answer tokens, over all workers, and its gradients."""
+
+    loss: float
+    gradient_norm: float | None
+
+
 @dataclass(frozen=True)
 class Hooks:
-    """Whom the loop tells: after each step, and after each resume point."""
+    """Whom is told: after each step, after each resume point, and once before the first step."""
 
     on_step: Callable[[Position, int], None]
     on_resume_point: Callable[[Position, Path], None]
+    on_ready: Callable[[Gauges], None] = lambda _: None
 
 
 def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position:
@@ -91,21 +105,27 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
     steps = build_steps(
         work.train_set.lengths, work.sizes, seed=work.seed, first=position.step, end=total
     )
-    for step in steps:
-        started = time.monotonic()
-        loss = _run_step(engine, work, place, step, position.step)
-        position = _advance(position, work, step, loss, time.monotonic() - started)
-        check_exploding(position)
-        hooks.on_step(position, total)
-        if position.step % work.tuning.checkpoint_steps == 0 or position.step == total:
-            _keep(engine, work, place, hooks, position)
+    batches = build_batches(steps, work.train_set, place.rank, _choose_rows(work, place))
+    with read_ahead(batches) as coming:
+        while position.step < total:
+            started = time.monotonic()
+            step = next(coming)
+            waited = time.monotonic() - started
+            taken = _take_step(engine, work, place, step, position.step)
+            position = _advance(position, work, step, taken, (time.monotonic() - started, waited))
+            check_exploding(position)
+            hooks.on_step(position, total)
+            if position.step % work.tuning.checkpoint_steps == 0 or position.step == total:
+                _keep(engine, work, place, hooks, position)
     return position
 
 
 def compute_canaries(engine: Engine, work: Work, place: Place) -> list[tuple[float, ...]]:
     """Return the loss of each answer token of each canary; all workers take part."""
     return [
-        engine.evaluate(_build_rows([work.train_set.examples[index]], work, place))
+        engine.evaluate(
+            _choose_rows(work, place)(work.train_set.table.pick([index])).to(place.device)
+        )
         for index in work.train_set.canaries
     ]
 
@@ -139,27 +159,21 @@ def _resume(engine: Engine, work: Work, place: Place) -> Position:
     return found[1]
 
 
-def _run_step(engine: Engine, work: Work, place: Place, step: Step, number: int) -> float:
-    """Take one optimizer step and return the mean loss of its answer tokens, over all workers."""
-    examples = work.train_set.examples
-    answer_tokens = sum(examples[index].answer_tokens for index in step.indices)
+def _take_step(engine: Engine, work: Work, place: Place, step: StepBatches, number: int) -> _Taken:
+    """Take one optimizer step with all workers."""
     # The same randomness (dropout) whether or not the run was interrupted before.
     torch.manual_seed(hash((work.seed, number, place.rank)))
-    batches = step.workers[place.rank]
     mine = 0.0
-    for batch in batches:
-        chosen = [examples[index] for index in batch.indices]
-        rows = _build_rows(chosen, work, place)
-        wanted = sum(each.answer_tokens for each in chosen)
-        check_learnable(rows.count_learnt(), wanted, number + 1)
+    for batch in step.batches:
+        check_learnable(batch.learnt, batch.wanted, number + 1)
         # Workers' gradients are averaged, so that each is weighed by the number of workers.
-        weight = place.workers / answer_tokens if batch.counts else 0.0
-        loss = engine.accumulate(rows, weight=weight, last=batch is batches[-1])
+        weight = place.workers / step.answer_tokens if batch.counts else 0.0
+        rows = batch.rows.to(place.device)
+        loss = engine.accumulate(rows, weight=weight, last=batch is step.batches[-1])
         mine += loss if batch.counts else 0.0
-    loss = place.sum(mine) / answer_tokens
+    loss = place.sum(mine) / step.answer_tokens
     check_finite(loss, number + 1)
-    engine.step(_find_rate(work, number))
-    return loss
+    return _Taken(loss, engine.step(_find_rate(work, number)))
 
 
 def _find_rate(work: Work, number: int) -> float:
@@ -172,31 +186,55 @@ def _find_rate(work: Work, number: int) -> float:
     )
 
 
-def _build_rows(examples: list[Example], work: Work, place: Place) -> Rows:
-    if work.tuning.packing is Packing.BEST_FIT:
-        return build_packed_row(examples, place.device)
-    return build_rows(examples, work.padding, place.device)
+def _choose_rows(work: Work, place: Place) -> Build:
+    """Return what makes tensors of a micro-batch, in the CPU's memory."""
+
+    def build(examples: list[TokenRow]) -> Rows:
+        packed = work.tuning.packing is Packing.BEST_FIT
+        rows = (
+            build_packed_row(examples, "cpu")
+            if packed
+            else build_rows(examples, work.padding, "cpu")
+        )
+        return rows.pin() if place.device.type == "cuda" else rows
+
+    return build
 
 
-def _advance(position: Position, work: Work, step: Step, loss: float, seconds: float) -> Position:
-    examples = [work.train_set.examples[index] for index in step.indices]
-    tokens = position.tokens + sum(len(example.input_ids) for example in examples)
-    rate = _find_rate(work, position.step)
+def _advance(
+    position: Position, work: Work, step: StepBatches, taken: _Taken, spent: tuple[float, float]
+) -> Position:
+    loss = taken.loss
+    tokens = position.tokens + step.tokens
+    seconds = position.seconds + spent[0]
+    point = CurvePoint(
+        step=position.step + 1,
+        loss=loss,
+        learning_rate=_find_rate(work, position.step),
+        tokens=tokens,
+        gradient_norm=taken.gradient_norm,
+        seconds=round(seconds, 3),
+    )
     return Position(
         step=position.step + 1,
         tokens=tokens,
-        answer_tokens=position.answer_tokens + sum(each.answer_tokens for each in examples),
-        seconds=position.seconds + seconds,
+        answer_tokens=position.answer_tokens + step.answer_tokens,
+        seconds=seconds,
         first_loss=loss if position.first_loss is None else position.first_loss,
         last_losses=(*position.last_losses, loss)[-_LAST_STEPS:],
         first_losses=(*position.first_losses, loss)[:WINDOW],
         recent_losses=(*position.recent_losses, loss)[-WINDOW:],
         start_loss=position.start_loss,
-        curve=extend_curve(
-            position.curve,
-            step=position.step + 1,
-            loss=loss,
-            learning_rate=rate,
-            tokens=tokens,
-        ),
+        curve=extend_curve(position.curve, point),
+        waited_seconds=position.waited_seconds + spent[1],
+        computed_tokens=position.computed_tokens + step.computed_tokens,
+        flops=_add_flops(position, work.cost, step),
+        gradient_norm=taken.gradient_norm,
     )
+
+
+def _add_flops(position: Position, cost: Cost | None, step: StepBatches) -> float | None:
+    before = 0.0 if position.step == 0 else position.flops
+    if cost is None or before is None:
+        return None
+    return before + sum(cost.count(*sizes) for sizes in step.sizes)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,21 @@ from tunebench_jobs.files import disk_errors, save_text
 from tunebench_jobs.models import build_base_digest, load_tokenizer, resolve_base
 from tunebench_jobs.records import dump_jsonl
 from tunebench_jobs.storage.mirror import Mirror
+from tunebench_jobs.tracking.training.files import list_tracker_files
+from tunebench_jobs.tracking.training.trackers import Training, open_trackers
 from tunebench_jobs.train.bucket_points import BucketPoints
 from tunebench_jobs.train.curve import CURVE_FILE
 from tunebench_jobs.train.engine import Engine, build_engine
-from tunebench_jobs.train.examples import (
-    TRAIN_FILE,
-    TrainSet,
-    build_train_set,
-    load_train_examples,
-)
+from tunebench_jobs.train.examples import TRAIN_FILE, TrainSet
 from tunebench_jobs.train.export import save_checkpoint
+from tunebench_jobs.train.flops import build_cost
+from tunebench_jobs.train.gauges import Gauges
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER, Position
 from tunebench_jobs.train.loop import Hooks, Work, build_mean, compute_canaries, run_loop
 from tunebench_jobs.train.loss import AnswerLoss
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import find_precision, prepare_model
+from tunebench_jobs.train.prepared import PREPARED_FOLDER, Source, open_train_set
 from tunebench_jobs.train.segments import use_segments
 from tunebench_jobs.train.verify import Saved, build_canary_file, check_saved, free_memory
 from tunebench_jobs.train.watch import check_below_start
@@ -58,6 +59,7 @@ class Session:
     model: Any
     train_set: TrainSet
     precision: str
+    gauges: Gauges
 
 
 def run_session(config: TrainConfig, context: StageContext, place: Place, hooks: Hooks) -> None:
@@ -72,22 +74,47 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
             folder=context.output / WORK_FOLDER,
             bucket=_open_points(context, place),
             identity=f"{session.base_digest}:{session.train_set.digest}:{place.workers}",
+            cost=build_cost(session.model, _count),
         )
         saved_dtype = _find_saved_dtype(session.model)
         before = _build_fingerprints(session.model, saved_dtype)
         half = torch.bfloat16 if session.precision == "BFloat16" else None
         loss = AnswerLoss(session.model.train(), autocast=half)
         engine = build_engine(loss, config.tuning, place.device)
-        position = run_loop(engine, work, place, hooks)
+        hooks.on_ready(session.gauges)
+        with open_trackers(_describe_training(session), os.environ) as trackers:
+
+            def tell(position: Position, total: int) -> None:
+                trackers.log(position)
+                hooks.on_step(position, total)
+
+            position = run_loop(engine, work, place, replace(hooks, on_step=tell))
         canaries = _describe_canaries(engine, session, work, position)
         trained = _gather(engine, session, saved_dtype)
         if place.rank > 0:
             return
-        summary = _save(session, trained, before, position)
+        summary = _save(session, trained, before, position) | trackers.build_summary()
         saved = _build_saved(session)
         # What is loaded for comparison takes the place of what was trained.
         del session, engine, loss, trained
         _publish(saved, canaries, summary, context)
+
+
+def _describe_training(session: Session) -> Training | None:
+    """Return what trackers are told; the first worker alone tells them."""
+    tracking = session.config.tracking
+    if tracking is None or session.place.rank > 0:
+        return None
+    config, tuning = session.config, session.config.tuning
+    settings = {
+        "base": config.base.base,
+        "revision": config.base.revision or "",
+        "data": config.data,
+        "seed": str(config.seed),
+        "device": session.gauges.name,
+        **{name: str(value) for name, value in tuning.to_wire().items()},
+    }
+    return Training(tracking, session.context.output, settings, session.gauges)
 
 
 def _describe_canaries(
@@ -141,7 +168,7 @@ def _open_points(context: StageContext, place: Place) -> BucketPoints | None:
 
 def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
     """Load everything; the first worker first, so that the others find what it converted."""
-    examples = load_train_examples(context.path(f"{config.data}/{TRAIN_FILE}"))
+    data = context.path(f"{config.data}/{TRAIN_FILE}")
     if place.rank > 0:
         place.meet()
     folder = resolve_base(config.base, context.store)
@@ -154,12 +181,8 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
     if config.tuning.packing is Packing.BEST_FIT:
         use_segments(model)
     window = getattr(model.config, "max_position_embeddings", None) or config.tuning.max_length
-    train_set = build_train_set(
-        examples,
-        tokenizer,
-        max_length=min(config.tuning.max_length, window),
-        overflow=config.tuning.overflow,
-    )
+    source = Source(data, tokenizer, min(config.tuning.max_length, window), config.tuning.overflow)
+    train_set = open_train_set(source, context.output / WORK_FOLDER / PREPARED_FOLDER)
     return Session(
         config,
         context,
@@ -170,6 +193,7 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
         model,
         train_set,
         precision=str(precision),
+        gauges=Gauges(place.device, place.workers, precision),
     )
 
 
@@ -209,8 +233,9 @@ def send_checkpoint(mirror: Mirror, output: str) -> None:
     names = {path.name for path in (mirror.folder / folder).iterdir()}
     mirror.send(f"{folder}/{name}" for name in sorted(names - {MANIFEST_FILE}))
     mirror.send([f"{folder}/{MANIFEST_FILE}"])
-    beside = (f"{output}/{name}" for name in (CURVE_FILE, CANARY_FILE))
-    mirror.send(key for key in beside if (mirror.folder / key).is_file())
+    beside = [CURVE_FILE, CANARY_FILE, *list_tracker_files(mirror.folder / output)]
+    keys = (f"{output}/{name}" for name in beside)
+    mirror.send(key for key in keys if (mirror.folder / key).is_file())
     mirror.send([f"{output}/{SUMMARY_FILE}"])
 
 
@@ -235,7 +260,10 @@ def _build_facts(session: Session, position: Position) -> CheckpointFacts:
 
 
 def _build_summary(session: Session, facts: CheckpointFacts, position: Position) -> dict[str, Any]:
-    device = session.place.device
+    gauges = session.gauges
+    seconds = max(position.seconds, 1e-9)
+    mfu = gauges.compute_mfu(Position(), position)
+    busy = gauges.mean_utilization
     return {
         "steps": facts.steps,
         "examples": facts.examples,
@@ -246,15 +274,21 @@ def _build_summary(session: Session, facts: CheckpointFacts, position: Position)
             "first": round(position.first_loss or 0.0, 4),
             "last": round(facts.train_loss, 4),
         },
-        "tokens_per_second": round(position.tokens / max(position.seconds, 1e-9), 1),
+        "tokens_per_second": round(position.tokens / seconds, 1),
         "seconds": round(position.seconds, 1),
         "parameters": {"total": facts.parameters_total, "trained": facts.parameters_trained},
         "precision": facts.precision,
         "workers": session.place.workers,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": gauges.name,
         # One of each worker.
-        "gpus": session.place.workers if device.type == "cuda" else 0,
+        "gpus": session.place.workers if session.place.device.type == "cuda" else 0,
         "checkpoint": CHECKPOINT_FOLDER,
+        # Of the first worker's process, or of its GPU.
+        "peak_memory_bytes": gauges.read_peak_memory(),
+        "data_wait_pct": round(100 * position.waited_seconds / seconds, 2),
+        "padding_pct": round(100 * (1 - position.tokens / max(position.computed_tokens, 1)), 1),
+        **({} if mfu is None else {"mfu_pct": round(100 * mfu, 1)}),
+        **({} if busy is None else {"gpu_utilization_pct": round(busy)}),
     }
 
 

@@ -21,6 +21,7 @@ from tunebench_jobs.files import DISK_FULL_WORDS, build_store_full
 from tunebench_jobs.local_ray import local_ray
 from tunebench_jobs.storage.bucket import build_filesystem
 from tunebench_jobs.storage.mirror import Mirror
+from tunebench_jobs.tracking.training.files import choose_tracker_files, list_tracker_files
 from tunebench_jobs.train.curve import CURVE_FILE
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER
 from tunebench_jobs.train.worker import run_worker
@@ -77,7 +78,7 @@ def _collect_sent(context: StageContext, mirror: Mirror) -> Outcome:
         msg = f"training ended without a checkpoint in `{mirror.bucket.uri}/{output}`"
         raise RetryableError(msg, reason="TrainFailed")
     manifest = load_unchecked_manifest(manifest_file.parent)
-    for name in _BESIDE:
+    for name in (*_BESIDE, *choose_tracker_files(mirror.bucket.list(output))):
         mirror.fetch_file(f"{output}/{name}")
     mirror.bucket.remove_folder(f"{output}/{WORK_FOLDER}")
     shutil.rmtree(context.output / WORK_FOLDER, ignore_errors=True)
@@ -95,7 +96,8 @@ def _collect_sent(context: StageContext, mirror: Mirror) -> Outcome:
 
 def _list_beside(output: Path) -> list[str]:
     """Return what lies beside a checkpoint: an attempt of an earlier version has left less."""
-    return [name for name in _BESIDE if (output / name).is_file()]
+    here = [name for name in _BESIDE if (output / name).is_file()]
+    return [*here, *list_tracker_files(output)]
 
 
 def build_job_error(failures: Mapping[int, Exception], store: Path) -> JobError:
@@ -197,10 +199,17 @@ def _build_trainer(config: TrainConfig, **arguments: Any) -> Any:
 
 def _describe(summary: Mapping[str, Any]) -> str:
     loss = summary["train_loss"]
-    return (
+    trackers: Mapping[str, Mapping[str, str]] = summary.get("tracking", {})
+    done = (
         f"{summary['steps']} steps over {summary['examples']} examples "
         f"({summary['dropped']} dropped), loss {loss['first']:.2f} to {loss['last']:.2f}"
     )
+    warnings = [
+        f"warning: not logged to {kind}: {each['warning']}"
+        for kind, each in trackers.items()
+        if "warning" in each
+    ]
+    return "; ".join([done, *warnings])
 
 
 def _shorten(*failures: Exception) -> str:

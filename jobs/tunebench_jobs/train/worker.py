@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunebench_api.contract import Progress, Runtime, TrainConfig
 from tunebench_api.v1alpha1 import TuningMethod
@@ -15,7 +16,12 @@ from tunebench_jobs.models import leave_out_nf4
 from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.train.layout import Position
 
+if TYPE_CHECKING:
+    # Needs torch.
+    from tunebench_jobs.train.gauges import Gauges
+
 _REPORT_SECONDS = 1.0
+_GIB = 1 << 30
 
 
 def run_worker(arguments: Mapping[str, str]) -> None:
@@ -55,7 +61,8 @@ def run_worker(arguments: Mapping[str, str]) -> None:
 
     reporter.say("loading the model")
     try:
-        run_session(config, context, place, Hooks(on_step=reporter.tell, on_resume_point=keep))
+        hooks = Hooks(on_step=reporter.tell, on_resume_point=keep, on_ready=reporter.watch)
+        run_session(config, context, place, hooks)
     except torch.OutOfMemoryError as error:
         msg = (
             f"training must fit the accelerator's memory: {error}; lower `microBatchSize` or "
@@ -85,7 +92,12 @@ class _Reporter:
         self._context = context
         self._told = float("-inf")
         self._begin: tuple[float, Position] | None = None
+        self._gauges: Gauges | None = None
         self.checkpoint: str | None = None
+
+    def watch(self, gauges: Gauges) -> None:
+        """Read these whenever there is something to say."""
+        self._gauges = gauges
 
     def say(self, message: str) -> None:
         if self._context is not None:
@@ -113,6 +125,23 @@ class _Reporter:
                 loss=f"{sum(losses) / len(losses):.4f}",
                 eta_seconds=None if left is None else round(left),
                 tokens_per_second=None if speed is None else f"{speed:.0f}",
+                gradient_norm=_format(position.gradient_norm, 4),
                 checkpoint=self.checkpoint,
+                **self._read(first, position),
             )
         )
+
+    def _read(self, first: Position, position: Position) -> dict[str, str | None]:
+        """Return what the hardware says, as far as it does."""
+        if self._gauges is None:
+            return {}
+        mfu = self._gauges.compute_mfu(first, position)
+        return {
+            "mfu_pct": None if mfu is None else _format(100 * mfu, 1),
+            "peak_memory": f"{self._gauges.read_peak_memory() / _GIB:.1f}Gi",
+            "gpu_utilization_pct": _format(self._gauges.read_utilization(), 0),
+        }
+
+
+def _format(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
