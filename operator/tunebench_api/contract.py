@@ -185,6 +185,14 @@ class BaselineConfig(Wire):
     sources: dict[str, str] = Field(default_factory=dict)
 
 
+class TrainTracking(Wire):
+    """Where the metrics of a training are logged, and under which names."""
+
+    run: str
+    model: str
+    tracking: TrackingSpec
+
+
 class TrainConfig(Wire):
     """Fine-tune one model."""
 
@@ -193,6 +201,7 @@ class TrainConfig(Wire):
     base: Base
     tuning: TuningSpec
     seed: int
+    tracking: Annotated[TrainTracking | None, HowOnly()] = None
 
 
 class ServedVariant(Wire):
@@ -272,7 +281,7 @@ class ScoreConfig(Wire):
 
     stage: Literal["score"] = "score"
     # Raise it when the same verdicts give another report; no other stage is done anew then.
-    revision: int = 5
+    revision: int = 6
     run: str
     data: str
     baseline: str
@@ -388,6 +397,10 @@ class Progress(Lenient):
     loss: ShortText | None = None
     eta_seconds: int | None = None
     tokens_per_second: ShortText | None = None
+    gradient_norm: ShortText | None = None
+    mfu_pct: ShortText | None = None
+    peak_memory: ShortText | None = None
+    gpu_utilization_pct: ShortText | None = None
     checkpoint: ShortText | None = None
     # Set by serve when it answers requests.
     endpoint: str | None = None

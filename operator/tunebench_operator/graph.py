@@ -31,6 +31,7 @@ from tunebench_api.contract import (
     ServedVariant,
     StageKind,
     TrainConfig,
+    TrainTracking,
     VariantKind,
     build_config_digest,
 )
@@ -151,7 +152,7 @@ def build_graph(run: BenchmarkRun, sources: Mapping[str, str]) -> Graph:
     spec = run.spec
     data = _data_node(spec, sources)
     baseline = _baseline_node(spec, data, sources)
-    trains = {model.name: _train_node(spec, model, data, sources) for model in spec.models}
+    trains = {model.name: _train_node(run, model, data, sources) for model in spec.models}
     groups: list[ServeGroup] = []
     for name, base, models in _group_by_base(spec.models, sources):
         groups += _serve_groups(spec, name, base, models, (data, baseline), trains)
@@ -250,10 +251,14 @@ def _baseline_node(spec: BenchmarkRunSpec, data: Node, sources: Mapping[str, str
 
 
 def _train_node(
-    spec: BenchmarkRunSpec, model: ModelSpec, data: Node, sources: Mapping[str, str]
+    run: BenchmarkRun, model: ModelSpec, data: Node, sources: Mapping[str, str]
 ) -> Node:
     config = TrainConfig(
-        data=data.output, base=_base_of(model, sources), tuning=model.tuning, seed=spec.seed
+        data=data.output,
+        base=_base_of(model, sources),
+        tuning=model.tuning,
+        seed=run.spec.seed,
+        tracking=_track_training(run, model),
     )
     # The baseline comes first: it is cheap, and a broken one must show before a model is trained.
     needs = tuple(
@@ -261,6 +266,13 @@ def _train_node(
     )
     key = names.stage_key(StageKind.TRAIN, model.name)
     return Node(key, StageKind.TRAIN, config, needs, model.name)
+
+
+def _track_training(run: BenchmarkRun, model: ModelSpec) -> TrainTracking | None:
+    tracking = run.spec.tracking
+    if tracking is None or not tracking.tracks_training:
+        return None
+    return TrainTracking(run=run.metadata.name, model=model.name, tracking=tracking)
 
 
 def _serve_groups(  # noqa: PLR0913, PLR0917 - one call, each argument a part of the graph

@@ -53,19 +53,23 @@ def make_store(folder: Path, rows: list[dict[str, Any]]) -> Path:
 class TrainStage:
     """One output folder of the train stage, run as often as needed."""
 
-    def __init__(self, store: Path, name: str, **tuning: Any) -> None:
-        """Write the stage's document."""
+    def __init__(
+        self, store: Path, name: str, *, tracking: dict[str, Any] | None = None, **tuning: Any
+    ) -> None:
+        """Write the stage's document; `tracking` is that of a run's spec."""
         self.output = store / "train" / name
         self.report_file = store / f"{name}.report.json"
         self._document = store / f"{name}.json"
         self._log = store / f"{name}.log"
-        config = {
+        config: dict[str, Any] = {
             "stage": "train",
             "data": "data/tiny",
             "base": {"base": str(store.parent / "base")},
             "tuning": TUNING | tuning,
             "seed": 7,
         }
+        if tracking is not None:
+            config["tracking"] = {"run": "ours", "model": name, "tracking": tracking}
         runtime = {
             "store": str(store),
             "output": f"train/{name}",

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from tunebench_api.v1alpha1 import MlflowSpec
+from tunebench_api.v1alpha1 import MLFLOW_FIELD, MlflowSpec
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.llm import find_secret, redact
 from tunebench_jobs.tracking.entry import TrackedRun
 from tunebench_jobs.tracking.mlflow_process import Logged, Order
 
-FIELD = "spec.tracking.mlflow"
 _TOKEN_VARIABLE = "MLFLOW_TRACKING_TOKEN"  # noqa: S105 - a variable's name
 _SECRETS = (_TOKEN_VARIABLE, "MLFLOW_TRACKING_PASSWORD")
 _TIMEOUT_SECONDS = 300.0
@@ -61,9 +60,9 @@ def log_to_mlflow(
 ) -> Tracked:
     """Log a run within a limited time."""
     try:
-        variables = _build_variables(spec, environment)
+        variables, _ = build_variables(spec, environment)
     except InputError as error:
-        return Tracked(_hide_user(spec.uri), spec.experiment, problem=str(error))
+        return Tracked(hide_user(spec.uri), spec.experiment, problem=str(error))
     return send_to_mlflow(spec.uri, spec.experiment, run, variables, timeout_seconds)
 
 
@@ -92,21 +91,24 @@ def send_to_mlflow(
     except (OSError, IndexError, ValidationError) as error:
         logged = Logged(problem=f"MLflow's process ended without a word: {error}")
     secrets = [environment[name] for name in _SECRETS if environment.get(name)]
-    return Tracked(_hide_user(uri), experiment, logged.run_id, redact(logged.problem, secrets))
+    return Tracked(hide_user(uri), experiment, logged.run_id, redact(logged.problem, secrets))
 
 
-def _hide_user(uri: str) -> str:
+def hide_user(uri: str) -> str:
     """Return an address without the name and password that may stand in it."""
     return re.sub(r"://[^/@]*@", "://", uri)
 
 
-def _build_variables(spec: MlflowSpec, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of MLflow's process.
+def build_variables(
+    spec: MlflowSpec, environment: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the environment of a process that logs to MLflow, and what of it is secret.
 
     Raises:
         InputError: The key that `secretRef` names is not set.
     """
-    variables = dict(environment)
+    variables = {**_SETTINGS, **environment}
     if spec.secret_ref is not None:
-        variables[_TOKEN_VARIABLE] = find_secret(spec.secret_ref, f"{FIELD}.secretRef", environment)
-    return variables
+        place = f"{MLFLOW_FIELD}.secretRef"
+        variables[_TOKEN_VARIABLE] = find_secret(spec.secret_ref, place, environment)
+    return variables, [variables[name] for name in _SECRETS if variables.get(name)]

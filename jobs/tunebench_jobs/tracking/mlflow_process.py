@@ -7,6 +7,7 @@ that is away. It reads an order from standard input and prints what it did, or w
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -15,7 +16,7 @@ from tunebench_jobs.tracking.entry import DIGEST_TAG, TrackedRun
 
 _FINISHED = "FINISHED"
 # MLflow takes no more at once.
-_MAX_METRICS = 1000
+MAX_METRICS = 1000
 _MAX_PARAMS = 100
 
 
@@ -57,7 +58,8 @@ def log_run(order: Order) -> str:
     from mlflow import MlflowClient  # noqa: PLC0415
 
     client = MlflowClient(tracking_uri=order.uri)
-    run_id = _find_run(client, order)
+    tags = {DIGEST_TAG: order.run.digest}
+    run_id = find_run(client, order.experiment, order.run.name, DIGEST_TAG, tags)
     _log_values(client, run_id, order.run)
     for path in order.run.artifacts:
         client.log_artifact(run_id, path)
@@ -65,15 +67,14 @@ def log_run(order: Order) -> str:
     return run_id
 
 
-def _find_run(client: Any, order: Order) -> str:
-    """Return the id of the run that has these results, or of a new one."""
-    experiment = client.get_experiment_by_name(order.experiment)
-    known = experiment.experiment_id if experiment else client.create_experiment(order.experiment)
-    digest = order.run.digest
-    found = client.search_runs([known], filter_string=f"tags.`{DIGEST_TAG}` = '{digest}'")
+def find_run(client: Any, experiment: str, name: str, key: str, tags: Mapping[str, str]) -> str:
+    """Return the id of the run that has the tag `key`, or of a new one with all tags."""
+    known = client.get_experiment_by_name(experiment)
+    place = known.experiment_id if known else client.create_experiment(experiment)
+    found = client.search_runs([place], filter_string=f"tags.`{key}` = '{tags[key]}'")
     if found:
         return str(found[0].info.run_id)
-    run = client.create_run(known, run_name=order.run.name, tags={DIGEST_TAG: digest})
+    run = client.create_run(place, run_name=name, tags=dict(tags))
     return str(run.info.run_id)
 
 
@@ -90,8 +91,8 @@ def _log_values(client: Any, run_id: str, run: TrackedRun) -> None:
     ]
     for start in range(0, len(params), _MAX_PARAMS):
         client.log_batch(run_id, params=params[start : start + _MAX_PARAMS])
-    for start in range(0, len(metrics), _MAX_METRICS):
-        client.log_batch(run_id, metrics=metrics[start : start + _MAX_METRICS])
+    for start in range(0, len(metrics), MAX_METRICS):
+        client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS])
 
 
 if __name__ == "__main__":

@@ -71,15 +71,25 @@ from tunebench_api.v1alpha1.status import (
     Summary,
     ToolRate,
 )
-from tunebench_api.v1alpha1.tracking import MlflowSpec, TrackingSpec
+from tunebench_api.v1alpha1.tracking import (
+    MLFLOW_FIELD,
+    WANDB_FIELD,
+    MlflowSpec,
+    TrackingSpec,
+    TrackTraining,
+    WandbMode,
+    WandbSpec,
+)
 from tunebench_api.v1alpha1.wire import API_GROUP, API_VERSION, KIND, RepositoryName, Tool, Wire
 
 __all__ = [
     "API_GROUP",
     "API_VERSION",
     "KIND",
+    "MLFLOW_FIELD",
     "REFERENCE_JUDGE",
     "TEMPLATE_BASELINE",
+    "WANDB_FIELD",
     "Answers",
     "BaselineSpec",
     "Batch",
@@ -138,10 +148,13 @@ __all__ = [
     "Summary",
     "Tool",
     "ToolRate",
+    "TrackTraining",
     "TrackingSpec",
     "TrainSource",
     "TuningMethod",
     "TuningSpec",
     "Variable",
+    "WandbMode",
+    "WandbSpec",
     "Wire",
 ]

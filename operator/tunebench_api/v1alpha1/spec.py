@@ -109,10 +109,10 @@ class BenchmarkRunSpec(Wire):
 
     @property
     def tracking_secrets(self) -> tuple[tuple[str, SecretRef], ...]:
-        """The keys of tracking servers, each with the field of its owner."""
-        mlflow = self.tracking.mlflow if self.tracking else None
-        ref = mlflow.secret_ref if mlflow else None
-        return (("spec.tracking.mlflow", ref),) if ref else ()
+        """The keys of all trackers, each with the field of its owner."""
+        tracking = self.tracking
+        keys = (*tracking.result_secrets, *tracking.training_secrets) if tracking else ()
+        return tuple(dict.fromkeys(keys))
 
 
 class Metadata(Wire):

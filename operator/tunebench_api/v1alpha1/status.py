@@ -63,6 +63,25 @@ class ModelStatus(Wire):
     tokens_per_second: ShortText | None = Field(
         default=None, description="Training throughput, last reported."
     )
+    gradient_norm: ShortText | None = Field(
+        default=None,
+        description="Norm of the gradients before clipping, last reported. Absent: no training.",
+    )
+    mfu_pct: ShortText | None = Field(
+        default=None,
+        description="Share of the GPUs' peak that the training uses, last reported. Absent: no "
+        "training, no GPU, or one whose peak is not known.",
+    )
+    peak_memory: ShortText | None = Field(
+        default=None,
+        description="Most memory of the first worker or of its GPU, such as 12.3Gi. Absent: no "
+        "training.",
+    )
+    gpu_utilization_pct: ShortText | None = Field(
+        default=None,
+        description="Share of time in which the first worker's GPU computes, last reported. "
+        "Absent: no training, no GPU, or one that does not say.",
+    )
     step: int | None = Field(default=None, description="Optimizer step, last reported.")
     attempt: int = Field(default=0, description="Attempt of the stage.")
     checkpoint: ShortText | None = Field(

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunebench_api.contract import StageKind
 from tunebench_api.places import claim_mount, find_claims
-from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunSpec, SecretRef
+from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunSpec, SecretRef, TrackingSpec
 from tunebench_operator import names
 from tunebench_operator.builders.access import access_name
 from tunebench_operator.builders.metadata import Manifest, build_child_labels, child_object_name
@@ -175,13 +175,13 @@ def _build_keys(run: BenchmarkRun, child: Child) -> list[Manifest]:
             # The preflight says what is missing; kubelet would only wait.
             "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key, "optional": True}},
         }
-        for ref in dict.fromkeys(_list_secrets(run.spec, child.kind))
+        for ref in dict.fromkeys(list_secrets(run.spec, child.kind))
     ]
 
 
-def _list_secrets(spec: BenchmarkRunSpec, kind: StageKind) -> list[SecretRef]:
+def list_secrets(spec: BenchmarkRunSpec, kind: StageKind) -> list[SecretRef]:
     """Return the keys that a stage needs, and no others."""
-    dataset = spec.dataset
+    dataset, tracking = spec.dataset, spec.tracking or TrackingSpec()
     owners: Mapping[StageKind, Sequence[SecretRef | None]] = {
         StageKind.DATA: [
             *(llm.secret_ref for _, llm in dataset.makers),
@@ -189,11 +189,18 @@ def _list_secrets(spec: BenchmarkRunSpec, kind: StageKind) -> list[SecretRef]:
         ],
         StageKind.BASELINE: [spec.baseline.secret_ref],
         StageKind.JUDGE: [judge.secret_ref for judge in spec.judges],
-        StageKind.SCORE: [ref for _, ref in spec.tracking_secrets],
+        StageKind.TRAIN: [ref for _, ref in tracking.training_secrets],
+        StageKind.SCORE: [ref for _, ref in tracking.result_secrets],
     }
     if kind is StageKind.PREFLIGHT:
         # It looks whether all of them are there.
-        order = (StageKind.JUDGE, StageKind.BASELINE, StageKind.DATA, StageKind.SCORE)
+        order = (
+            StageKind.JUDGE,
+            StageKind.BASELINE,
+            StageKind.DATA,
+            StageKind.TRAIN,
+            StageKind.SCORE,
+        )
         return [ref for each in order for ref in owners[each] if ref]
     return [ref for ref in owners.get(kind, ()) if ref]
 
