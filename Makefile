@@ -188,6 +188,10 @@ COMPILE_PART = $(COMPILE) --constraints requirements/all.txt
 training: install  ## Measure training beside transformers' Trainer and TRL (ARGS="--trl PYTHON" for TRL).
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/training.py $(ARGS)
 
+.PHONY: training-start
+training-start: install  ## Measure what a training of 25,000 examples does before its first step.
+	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/training_start.py $(ARGS)
+
 .PHONY: scale
 scale: install tools  ## Measure the operator with 1,000 runs (ARGS="--runs 10000" for more).
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/operator_scale.py $(ARGS)

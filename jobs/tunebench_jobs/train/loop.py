@@ -105,7 +105,7 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
     steps = build_steps(
         work.train_set.lengths, work.sizes, seed=work.seed, first=position.step, end=total
     )
-    batches = build_batches(steps, work.train_set, place.rank, _choose_rows(work, place))
+    batches = build_batches(steps, work.train_set, place.rank, choose_rows(work, place))
     with read_ahead(batches) as coming:
         while position.step < total:
             started = time.monotonic()
@@ -124,7 +124,7 @@ def compute_canaries(engine: Engine, work: Work, place: Place) -> list[tuple[flo
     """Return the loss of each answer token of each canary; all workers take part."""
     return [
         engine.evaluate(
-            _choose_rows(work, place)(work.train_set.table.pick([index])).to(place.device)
+            choose_rows(work, place)(work.train_set.table.pick([index])).to(place.device)
         )
         for index in work.train_set.canaries
     ]
@@ -186,7 +186,7 @@ def _find_rate(work: Work, number: int) -> float:
     )
 
 
-def _choose_rows(work: Work, place: Place) -> Build:
+def choose_rows(work: Work, place: Place) -> Build:
     """Return what makes tensors of a micro-batch, in the CPU's memory."""
 
     def build(examples: list[TokenRow]) -> Rows:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 PREPARED_FOLDER = "examples"
 _TOKENS_FILE = "tokens.arrow"
 _MANIFEST_FILE = "prepared.json"
+_PARALLEL = "TOKENIZERS_PARALLELISM"
 # Raise it when the same rows become other tokens.
 _VERSION = 1
 
@@ -118,7 +121,7 @@ def _prepare(source: Source, folder: Path, key: str) -> None:
     places: list[int] = []
     path = folder / _TOKENS_FILE
     (folder / _MANIFEST_FILE).unlink(missing_ok=True)
-    with replace_file(path) as file:
+    with replace_file(path) as file, _all_cores():
         write_table(file, _fit(source, places))
     chosen = choose_canaries(map_table(path).lengths)
     rows = _take_rows(source.data, [places[index] for index in chosen])
@@ -129,6 +132,18 @@ def _prepare(source: Source, folder: Path, key: str) -> None:
         canaries=dict(zip(chosen, rows, strict=True)),
     )
     save_text(folder / _MANIFEST_FILE, manifest.model_dump_json())
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Let the tokenizer use several threads, which Ray's workers are told not to."""
+    before = os.environ.get(_PARALLEL)
+    os.environ[_PARALLEL] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop(_PARALLEL)
+        os.environ |= {} if before is None else {_PARALLEL: before}
 
 
 def _fit(source: Source, places: list[int]) -> Iterator[Example]:
