@@ -162,7 +162,7 @@ def test_wandb_offline_has_each_step_once(tmp_path: Path) -> None:
     start = make_start(tmp_path, Kind.WANDB, offline=True)
     feed_steps(start, 1, 9, ends=False)
     again = feed_steps(start.model_copy(update={"done": 6}), 7, 12)
-    (path,) = (tmp_path / Kind.WANDB).glob("wandb/offline-run-*/*.wandb")
+    (path,) = (tmp_path / Kind.WANDB).glob("offline-run-*/*.wandb")
     history = load_history(path)
     run = load_run(path)
 

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 TENSORBOARD_FOLDER = "tensorboard"
 WANDB_FOLDER = "wandb"
-_PATTERNS = (f"{TENSORBOARD_FOLDER}/*/*tfevents*", f"{WANDB_FOLDER}/*/*/*.wandb")
+# W&B has a link to the newest folder beside it.
+_PATTERNS = (f"{TENSORBOARD_FOLDER}/*/*tfevents*", f"{WANDB_FOLDER}/offline-run-*/*.wandb")
 
 
 def list_tracker_files(output: Path) -> list[str]:

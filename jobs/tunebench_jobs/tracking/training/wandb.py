@@ -27,7 +27,7 @@ class WandbTracker:
         """
         folder = Path(start.folder)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         self._scratch = None if start.offline else folder
         self._run: Any = wandb.init(
             project=start.project,
@@ -36,7 +36,8 @@ class WandbTracker:
             name=f"{start.run}/{start.model}",
             group=start.run,
             config=start.settings,
-            dir=str(folder),
+            # Which makes the folder `wandb` itself.
+            dir=str(folder.parent),
             mode="offline" if start.offline else "online",
             resume=None if start.offline else "allow",
             settings=_build_settings(),
