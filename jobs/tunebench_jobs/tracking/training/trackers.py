@@ -180,7 +180,9 @@ def _address_wandb(training: Training, environment: Mapping[str, str]) -> Addres
     if spec.uri is not None:
         variables["WANDB_BASE_URL"] = spec.uri
     if spec.secret_ref is not None and not offline:
-        variables[_WANDB_KEY] = find_secret(spec.secret_ref, WANDB_FIELD, environment)
+        variables[_WANDB_KEY] = find_secret(
+            spec.secret_ref, f"{WANDB_FIELD}.secretRef", environment
+        )
     start = _build_start(
         training,
         Kind.WANDB,
