@@ -32,6 +32,11 @@ HOSTILE = (
     "</script><script>document.title='owned'</script><!--<img src=x onerror=alert(1)>"
     "<svg onload=alert(2)>{{7*7}}\u2028\u202egpj\x1b[31m\ud800"
 )
+# Texts of drawings that leave them.
+_LIST_OUTSIDE = """(section) => [...section.querySelectorAll("svg.curve text")].filter((text) => {
+  const [inner, outer] = [text, text.closest("svg")].map((each) => each.getBoundingClientRect());
+  return inner.left < outer.left - 0.5 || inner.right > outer.right + 0.5;
+}).map((text) => text.textContent)"""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +107,8 @@ def test_all_numbers_are_there_without_scripts(browser: Browser, report: Path) -
     for part in ("impact", "questions", "tools", "judges", "answers", "training", "data", "cost"):
         expect(page.locator(f"#{part} h2")).to_be_visible()
     expect(page.locator("#judges .matrix").first).to_contain_text("judge-b")
-    expect(page.locator("#training .curve")).to_have_count(8)
+    # Loss, learning rate, gradient norm and speed of each.
+    expect(page.locator("#training .curve")).to_have_count(4 * 8)
     expect(page.locator("#data")).to_contain_text("Apache-2.0")
     expect(page.locator("#reproduce")).to_contain_text("7" * 64)
     expect(page.locator("noscript p")).to_be_visible()
@@ -325,6 +331,30 @@ def test_nothing_could_get_out(browser: Browser, report: Path) -> None:
     assert blocked == ["fetch", "script", "markup"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_curves_of_trainings_are_opened_and_read(
+    browser: Browser, report: Path, scheme: str
+) -> None:
+    """The loss is there at once, the others by one click; texts lie in their drawings."""
+    page, complaints = open_report(browser, report, color_scheme=scheme)
+    training = page.locator("#training")
+    expect(training.locator(".curve:visible")).to_have_count(8)
+    training.locator("details summary").click()
+    expect(training.locator(".curve:visible")).to_have_count(4 * 8)
+    expect(training.locator("h3")).to_have_text(
+        ["Learning rate", "Gradient norm", "Tokens per second"]
+    )
+    if SCREENSHOTS:
+        training.screenshot(path=f"{SCREENSHOTS}/report-training-{scheme}.png")
+    outside = training.evaluate(_LIST_OUTSIDE)
+    weak = page.evaluate(MEASURE_CONTRAST)
+
+    assert outside == []
+    assert weak == []
+    assert complaints == []
     page.close()
 
 

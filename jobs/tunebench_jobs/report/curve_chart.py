@@ -12,7 +12,7 @@ from markupsafe import Markup
 from tunebench_jobs.report.svg import Scale, drawing, element, format_tick, render
 
 _WIDTH, _HEIGHT = 300, 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 8, 8, 22
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 8, 8, 22
 # Beyond these, a tick would not fit beside the axis.
 _THOUSANDS, _SMALL = 10_000, 0.001
 
