@@ -10,7 +10,7 @@ from make_train_stage import TrainStage, make_store, make_train_row
 from ray_nodes import ENVIRONMENT, ray_nodes
 
 from tunebench_api.contract import Runtime, TrainConfig
-from tunebench_api.v1alpha1 import DeepSpeed
+from tunebench_api.v1alpha1 import DeepSpeed, Offload
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.records import load_jsonl
 from tunebench_jobs.train.curve import CURVE_FILE, CurvePoint
@@ -41,7 +41,9 @@ def load_losses(folder: Path) -> list[float]:
 def train_alone(store: Path, stage: TrainStage) -> list[float]:
     """Train the same in this process, and return the loss of each step."""
     document = stage.load_config()
-    tuning = document.tuning.model_copy(update={"workers": 1, "deepspeed": DeepSpeed.NONE})
+    tuning = document.tuning.model_copy(
+        update={"workers": 1, "deepspeed": DeepSpeed.NONE, "offload": Offload.NONE}
+    )
     config = TrainConfig(**{**dict(document), "tuning": tuning})
     output = "train/alone"
     (store / output).mkdir(parents=True)
@@ -54,7 +56,8 @@ def train_alone(store: Path, stage: TrainStage) -> list[float]:
 def test_two_nodes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers find each other, each has its part, and the losses are those of one process."""
     store = make_store(tmp_path, [make_train_row(number) for number in range(16)])
-    stage = TrainStage(store, "nodes", workers=2, deepspeed="ZeRO2", **TUNING)
+    spread = {"deepspeed": "ZeRO3", "offload": "OptimizerAndParameters"}
+    stage = TrainStage(store, "nodes", workers=2, **spread, **TUNING)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     with ray_nodes(2) as address:
