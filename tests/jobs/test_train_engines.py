@@ -139,6 +139,12 @@ def _load_canaries(folder: Path, name: str) -> list[float]:
         return [loss for each in canaries for loss in each]
 
 
+def _load_norms(folder: Path, name: str) -> list[float]:
+    with safe_open(folder / name, framework="pt") as file:
+        norms: list[float] = json.loads(file.metadata()["norms"])
+        return norms
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", [*KINDS, *(f"alone-{kind}" for kind in ALONE)])
 def test_all_take_the_steps_of_a_single_worker(folder: Path, kind: str) -> None:
@@ -172,6 +178,15 @@ def test_canaries_are_the_same_however_the_model_is_spread(folder: Path, name: s
 
     assert len(found) > 20
     assert found == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_have_the_norm_of_a_single_worker(folder: Path, kind: str) -> None:
+    """Which is shown to users, and by which gradients are clipped."""
+    norms = _load_norms(folder, kind)
+
+    assert len(norms) == STEPS
+    assert norms == pytest.approx(_load_norms(folder, "alone"), rel=1e-4)
 
 
 def test_no_compiler_is_needed(folder: Path) -> None:

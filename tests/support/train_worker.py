@@ -1,8 +1,8 @@
 """One of several training workers without Ray: `train_worker.py CONFIG RANK`.
 
 The config is JSON: `workers`, `port`, and `cases`, each with the `tuning` to run, the `folder` of
-its resume points and the `steps` after which it stops. Rank 0 writes a case's losses, final
-canaries and parameters to its `result` file.
+its resume points and the `steps` after which it stops. Rank 0 writes a case's losses, norms of
+gradients, final canaries and parameters to its `result` file.
 """
 
 from __future__ import annotations
@@ -105,11 +105,13 @@ def _run_case(case: dict[str, Any], place: Place) -> None:
         identity="same",
     )
     losses: list[float] = []
+    norms: list[float | None] = []
     gathered: dict[str, torch.Tensor] = {}
     canaries: list[tuple[float, ...]] = []
 
     def note(position: Position, _total: int) -> None:
         losses.append(position.last_losses[-1])
+        norms.append(position.gradient_norm)
 
     def stop(position: Position, _folder: Path) -> None:
         if position.step == case["steps"]:
@@ -120,8 +122,9 @@ def _run_case(case: dict[str, Any], place: Place) -> None:
     with suppress(Stopped):
         run_loop(engine, work, place, Hooks(on_step=note, on_resume_point=stop))
     if place.rank == 0:
-        notes = {"losses": json.dumps(losses), "canaries": json.dumps(canaries)}
-        save_file(gathered, case["result"], metadata=notes)
+        notes = {"losses": losses, "norms": norms, "canaries": canaries}
+        texts = {name: json.dumps(values) for name, values in notes.items()}
+        save_file(gathered, case["result"], metadata=texts)
 
 
 if __name__ == "__main__":
