@@ -192,6 +192,10 @@ training: install  ## Measure training beside transformers' Trainer and TRL (ARG
 training-start: install  ## Measure what a training of 25,000 examples does before its first step.
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/training_start.py $(ARGS)
 
+.PHONY: memory
+memory: install  ## Measure what memory training takes beside what is predicted (ARGS="--device cuda").
+	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/memory.py $(ARGS)
+
 .PHONY: scale
 scale: install tools  ## Measure the operator with 1,000 runs (ARGS="--runs 10000" for more).
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/operator_scale.py $(ARGS)

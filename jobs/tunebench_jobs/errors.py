@@ -10,6 +10,23 @@ Each error carries a `reason`: the CamelCase word that conditions and reports sh
 
 from __future__ import annotations
 
+# What torch's allocators, CUDA's libraries and the system say.
+_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "cublas_status_alloc_failed",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or of the system means that memory has run out."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in _MEMORY_WORDS)
+
 
 class JobError(Exception):
     """A stage cannot go on; `reason` is the word for machines, the message the one for people."""

@@ -18,7 +18,7 @@ import httpx
 
 from tunebench_api.contract import Base
 from tunebench_jobs.chat import ensure_chat_template
-from tunebench_jobs.errors import InputError, JobError, RetryableError
+from tunebench_jobs.errors import InputError, JobError, RetryableError, is_out_of_memory
 from tunebench_jobs.gguf import convert_gguf, load_digest
 from tunebench_jobs.tokenizer_files import load_filed_tokenizer
 
@@ -39,7 +39,7 @@ def check_base(base: Base) -> None:
         InputError: It does not exist, is not allowed, or cannot be used.
         RetryableError: The model hub does not answer just now.
     """
-    folder = _find_folder(base)
+    folder = find_folder(base)
     if folder is None:
         _check_hub(base)
     elif base.gguf_file is None:
@@ -55,7 +55,7 @@ def resolve_base(base: Base, store: Path) -> Path:
         InputError: The base model does not exist, or cannot be used.
         RetryableError: The model hub does not answer just now.
     """
-    folder = _find_folder(base) or _download(base)
+    folder = find_folder(base) or _download(base)
     if base.gguf_file is not None:
         folder = convert_gguf(_find_gguf(folder, base), store)
     check_folder(folder, base.base)
@@ -165,6 +165,8 @@ def load_model(folder: Path, dtype: Any, *, nf4_device: Any = None) -> Any:
             **quantized,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         msg = f"model in {folder} cannot be loaded: {error}"
         raise InputError(msg, reason=_UNUSABLE) from error
     # transformers fills missing weights with random numbers and goes on.
@@ -208,7 +210,7 @@ def _build_nf4(dtype: Any, device: Any) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def _find_folder(base: Base) -> Path | None:
+def find_folder(base: Base) -> Path | None:
     """Return the folder that `base` names, or None where it is a hub id."""
     if base.base.startswith("package://"):
         return _find_package_folder(base.base)

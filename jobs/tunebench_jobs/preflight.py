@@ -73,6 +73,8 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
     survey = survey_judges(config, context)
     raise_together([*failures, *(survey.failures if survey else ())])
     # Last, because it costs a little: nothing else stands in the way.
+    context.report(Progress(message="reading the sizes of base models"))
+    shapes = read_base_shapes(config)
     context.report(Progress(message="asking each judge for a word"))
     absent |= ask_judges(leave_out(config, absent), os.environ) if survey else {}
     bases = [each.base for each in config.bases]
@@ -86,6 +88,7 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
         summary={
             "outlook": [outlook.to_summary() for outlook in survey.outlooks] if survey else [],
             "bases": [base.base for base in bases],
+            "shapes": shapes,
             "unpinned": loose,
             "judges": [judge.name for judge in config.judges],
             "asked_models": [spec.model for _, spec in list_asked(config)],
@@ -373,6 +376,15 @@ def check_bases(config: PreflightConfig) -> None:
             for failure in _catch(partial(check, each.models, each.base))
         ]
     )
+
+
+def read_base_shapes(config: PreflightConfig) -> dict[str, dict[str, Any]]:
+    """Return the sizes of the base models, by `base`, as far as they can be read."""
+    if not config.bases:
+        return {}
+    from tunebench_jobs.shapes import read_shapes  # noqa: PLC0415 - as above
+
+    return read_shapes(each.base for each in config.bases)
 
 
 def place_of(judge: JudgeSpec) -> str:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
+from tunebench_api.sizing.settled import Sizing
 from tunebench_api.v1alpha1 import (
     BaselineSpec,
     Control,
@@ -348,6 +349,8 @@ class Runtime(Wire):
     # Of one worker; absent: whatever is there.
     cpus: int | None = None
     gpus: int | None = None
+    # How a training is carried out where its settings leave it open; absent: as set.
+    sizing: Sizing | None = None
 
 
 class StageDocument(Wire):

@@ -1,7 +1,4 @@
-"""Fields that are typed but do nothing yet: refused, so that nobody relies on them.
-
-A line goes from here when the field begins to work.
-"""
+"""Fields that mean nothing where a run is carried out, or contradict others: refused."""
 
 from __future__ import annotations
 
@@ -23,8 +20,6 @@ from tunebench_api.v1alpha1 import (
     TrainSource,
     TuningMethod,
 )
-
-_FIELD = "is not supported yet; remove it"
 
 
 class Backend(StrEnum):
@@ -51,6 +46,7 @@ _REPOSITORIES = {
     Backend.LOCAL: frozenset({"", "file", "git", "http", "https", "ssh"}),
     Backend.KUBERNETES: frozenset({"git", "http", "https", "ssh"}),
 }
+_WITH_QLORA = frozenset({DeepSpeed.NONE, DeepSpeed.AUTO})
 _BASES = frozenset({"", "package"})
 _FOLDER = re.compile(r"\.|/|file://")
 
@@ -108,22 +104,19 @@ def _find_in_spec(spec: BenchmarkRunSpec, backend: Backend) -> Iterator[Problem]
 def _find_in_model(model: ModelSpec, path: str, backend: Backend) -> Iterator[Problem]:
     tuning = model.tuning
     yield from _find_scheme(f"{path}.base", model.base, _BASES)
-    if tuning.method is TuningMethod.QLORA and tuning.deepspeed is not DeepSpeed.NONE:
+    if tuning.method is TuningMethod.QLORA and tuning.deepspeed not in _WITH_QLORA:
         message = (
-            f"must be None with `tuning.method: QLoRA`, got {tuning.deepspeed}: only adapters are "
-            "trained, too few to be worth sharing out"
+            f"must be None or Auto with `tuning.method: QLoRA`, got {tuning.deepspeed}: only "
+            "adapters are trained, too few to be worth sharing out"
         )
         yield Problem(f"{path}.tuning.deepspeed", message)
-    if tuning.deepspeed is DeepSpeed.AUTO:
-        yield _refuse_value(f"{path}.tuning.deepspeed", tuning.deepspeed)
     if model.resources.pool is not None and backend is Backend.LOCAL:
         yield Problem(f"{path}.resources.pool", "means something in a cluster only; remove it")
-    if model.resources.gpus is not None:
-        yield Problem(f"{path}.resources.gpus", _FIELD)
-
-
-def _refuse_value(field: str, value: str) -> Problem:
-    return Problem(field, f"with the value `{value}` {_FIELD}")
+    if model.resources.gpus is not None and tuning.workers > 1:
+        message = (
+            f"must be absent with `resources.gpus`, got {tuning.workers}: each GPU is a worker"
+        )
+        yield Problem(f"{path}.tuning.workers", message)
 
 
 def _find_scheme(field: str, uri: str | None, supported: frozenset[str]) -> Iterator[Problem]:

@@ -31,8 +31,10 @@ from tunebench_operator.cli_options import (
 )
 from tunebench_operator.dataset_cli import dataset_app
 from tunebench_operator.errors import UserError
+from tunebench_operator.installation import load_installation, load_pools
 from tunebench_operator.local.cluster import LocalCluster, load_saved_status
 from tunebench_operator.local.display import Display
+from tunebench_operator.local.machine import find_machines, load_shapes
 from tunebench_operator.local.runfile import (
     load_named_run,
     load_run,
@@ -40,11 +42,13 @@ from tunebench_operator.local.runfile import (
     parse_file,
 )
 from tunebench_operator.local.supervisor import Ending, drive
+from tunebench_operator.observed import Observed
 from tunebench_operator.plan import plan
 from tunebench_operator.printing import (
     describe_gaps,
     failed_stages,
     print_json,
+    print_plan,
     print_problems,
     print_results,
     say,
@@ -53,6 +57,7 @@ from tunebench_operator.printing import (
     stderr,
 )
 from tunebench_operator.settings import load_settings
+from tunebench_operator.trainings import find_contradictions
 from tunebench_operator.verdicts_cli import score_command, verdicts_app
 
 # Time does not heal these.
@@ -123,10 +128,17 @@ def run_command(file: RunFile, store: Store = None, output: OutputOption = Outpu
     run = load_run(file)
     settings = load_settings()
     sources = load_source_digests(run, settings.prompts_dir)
+    machines = find_machines(run)
     say_warnings(find_warnings(run))
     place = place_of(run, store)
     place.pull()
-    cluster = LocalCluster(place, run.metadata.name, prompts_dir=settings.prompts_dir)
+    cluster = LocalCluster(
+        place,
+        run.metadata.name,
+        prompts_dir=settings.prompts_dir,
+        machines=machines,
+        shapes=load_shapes(run),
+    )
     with Display(stderr) as display:
         ending = drive(run, cluster, sources, display.show)
     print_results(ending.status, place.root, as_json=output is Output.JSON)
@@ -151,6 +163,7 @@ def validate_command(
     else:
         run = load_run(file)
         load_source_digests(run, load_settings().prompts_dir)
+        find_machines(run)
     warnings = find_warnings(run)
     say_warnings(warnings)
     if output is Output.JSON:
@@ -161,24 +174,26 @@ def validate_command(
 
 
 @app.command("plan")
-def plan_command(file: RunFile, store: Store = None, output: OutputOption = Output.TEXT) -> None:
-    """Show the stages of a run, and which of them are done already."""
-    run = load_run(file)
-    settings = load_settings()
-    sources = load_source_digests(run, settings.prompts_dir)
-    place = place_of(run, store)
-    place.pull()
-    observed = LocalCluster.peek(place.root, run.metadata.name, sources)
-    stages = plan(run, observed, now=datetime.now(UTC)).status.stages
+def plan_command(
+    file: RunFile,
+    store: Store = None,
+    output: OutputOption = Output.TEXT,
+    *,
+    values: Annotated[
+        Path | None,
+        typer.Option(
+            "--values",
+            help="Helm values of tunebench: plan for a cluster with these pools, of whose store "
+            "nothing is known here.",
+        ),
+    ] = None,
+) -> None:
+    """Show the stages of a run, which of them are done, and how trainings are sized and why."""
+    run, observed = _observe_for_cluster(file, values) if values else _observe_here(file, store)
+    status = plan(run, observed, now=datetime.now(UTC)).status
     warnings = find_warnings(run)
     say_warnings(warnings)
-    if output is Output.JSON:
-        document = {"stages": [stage.to_wire() for stage in stages]}
-        print_json(document | {"warnings": [each.to_wire() for each in warnings]})
-        return
-    width = max(len(stage.name) for stage in stages)
-    for stage in stages:
-        typer.echo(f"{stage.name:<{width}}  {stage.digest}  {stage.state:<10} {stage.message}")
+    print_plan(status, warnings, as_json=output is Output.JSON)
 
 
 @app.command("results")
@@ -230,8 +245,7 @@ def operator_command(
     ] = 300.0,
 ) -> None:
     """Drive the BenchmarkRuns of a cluster. The Helm chart runs this."""
-    # Only here, because they take a second to import.
-    from tunebench_operator.installation import load_installation  # noqa: PLC0415
+    # Only here, because it takes a second to import.
     from tunebench_operator.operate import OperatorOptions, operate  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -262,6 +276,27 @@ def main() -> None:
                 [Problem("", f"{error}; correct the path, or what may be done there")], EXIT_USER
             )
         _give_up([Problem("", f"{error}; finished work is kept, start again")], EXIT_FAILED)
+
+
+def _observe_here(file: Path, store: str | None) -> tuple[BenchmarkRun, Observed]:
+    """Return a run of this machine, and what of it is done."""
+    run = load_run(file)
+    sources = load_source_digests(run, load_settings().prompts_dir)
+    machines = find_machines(run)
+    place = place_of(run, store)
+    place.pull()
+    name = run.metadata.name
+    return run, LocalCluster.peek(place.root, name, sources, machines, load_shapes(run))
+
+
+def _observe_for_cluster(file: Path, values: Path) -> tuple[BenchmarkRun, Observed]:
+    """Return a run as the operator of a new cluster would see it."""
+    run = parse_file(file, Backend.KUBERNETES)
+    machines = {pool.name: pool.build_machines() for pool in load_pools(values)}
+    problems = find_contradictions(run, machines)
+    if problems:
+        raise InvalidRunError(problems)
+    return run, Observed(machines=machines)
 
 
 def _give_up(problems: Sequence[Problem], code: int) -> NoReturn:

@@ -9,8 +9,10 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from tunebench_api.contract import Progress, ResultState, StageResult
+from tunebench_api.sizing.shape import ModelShape
 from tunebench_api.v1alpha1 import BenchmarkRunStatus
 from tunebench_operator import reasons
+from tunebench_operator.machines import Machines
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class Observed:
     # Digests of what the spec points to, by URI.
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     previous: BenchmarkRunStatus | None = None
+    # What trainings may be spread over, by pool.
+    machines: Mapping[str, Machines] = field(default_factory=lambda: MappingProxyType({}))
+    # Of bases on this machine, by `base`; the preflight reads those of all.
+    shapes: Mapping[str, ModelShape] = field(default_factory=lambda: MappingProxyType({}))
 
     def count_spent(self, *, except_for: tuple[str, str, int] | None = None) -> Decimal:
         """Return what attempts of this run have paid judges, whatever became of them."""

@@ -18,6 +18,7 @@ from tunebench_api.contract import (
     StageKind,
     VariantKind,
 )
+from tunebench_api.sizing.settled import Sizing
 from tunebench_api.v1alpha1 import (
     REFERENCE_JUDGE,
     Batch,
@@ -31,6 +32,7 @@ from tunebench_operator.graph import Graph, Node, ServeGroup, Variant, build_gra
 from tunebench_operator.observed import Observed
 from tunebench_operator.stage_state import StageState, State, decide_stage, skip
 from tunebench_operator.status import Decisions, build_status
+from tunebench_operator.trainings import Sizings, find_sizing, refuse_misfits, size_trainings
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Child:
     spent_usd: str | None = None
     # Judges that were away when they were last asked.
     absent_judges: tuple[str, ...] = ()
+    # How a training is carried out; absent: as its settings say.
+    sizing: Sizing | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,12 @@ def plan(run: BenchmarkRun, observed: Observed, *, now: datetime) -> Plan:
     graph = build_graph(run, observed.sources)
     planner = _Planner(run, observed, graph, now)
     states = planner.decide()
-    desired = () if run.spec.suspend else planner.build_desired(states)
+    sizings = size_trainings(run, graph, observed, states)
+    desired = () if run.spec.suspend else planner.build_desired(states, sizings)
     score = states.get(names.stage_key(StageKind.SCORE))
     hours = sum(each.gpu_hours for attempts in observed.attempts.values() for each in attempts)
     spent = observed.count_spent()
-    decisions = Decisions(run, graph, states, score, observed.previous, now, hours, spent)
+    decisions = Decisions(run, graph, states, score, observed.previous, now, hours, spent, sizings)
     finished = all(
         state.state.ended for key, state in states.items() if key != names.KEPT_KEY
     ) and all(child.key == names.KEPT_KEY for child in desired)
@@ -96,6 +101,8 @@ class _Planner:
         graph = self.graph
         for node in (graph.preflight, graph.data, graph.baseline, *graph.trains):
             states[node.key] = self._decide(node, states)
+        sizings = size_trainings(self.run, graph, self.observed, states)
+        states |= refuse_misfits(graph, states, sizings)
         states |= self._limit_training(states)
         for group in graph.groups:
             self._decide_group(group, states)
@@ -110,7 +117,9 @@ class _Planner:
         kept = self._decide_kept(score)
         return states | ({kept.node.key: kept} if kept else {})
 
-    def build_desired(self, states: Mapping[str, StageState]) -> tuple[Child, ...]:
+    def build_desired(
+        self, states: Mapping[str, StageState], sizings: Sizings
+    ) -> tuple[Child, ...]:
         """Build the children of all stages that run or are ready to."""
         wanted = [state for state in states.values() if state.state in {State.READY, State.RUNNING}]
         served = {
@@ -123,6 +132,7 @@ class _Planner:
                 _build_child(state, states, served.get(state.node.key)),
                 spent_usd=self._count_spent(state),
                 absent_judges=self._list_absent_judges(state, states),
+                sizing=find_sizing(sizings, state),
             )
             for state in wanted
         )

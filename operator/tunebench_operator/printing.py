@@ -79,6 +79,21 @@ def print_results(status: BenchmarkRunStatus, store: Path, *, as_json: bool) -> 
             typer.echo(f"{model.name}: {model.stage} {model.reason} {model.message}")
 
 
+def print_plan(status: BenchmarkRunStatus, warnings: Sequence[Problem], *, as_json: bool) -> None:
+    """Print the stages of a run, and how trainings are sized that leave it open."""
+    sized = [model for model in status.models if model.sizing]
+    if as_json:
+        document: dict[str, Any] = {"stages": [stage.to_wire() for stage in status.stages]}
+        document["sizing"] = [{"model": each.name, "sizing": each.sizing} for each in sized]
+        print_json(document | {"warnings": [each.to_wire() for each in warnings]})
+        return
+    width = max(len(stage.name) for stage in status.stages)
+    for stage in status.stages:
+        typer.echo(f"{stage.name:<{width}}  {stage.digest}  {stage.state:<10} {stage.message}")
+    for model in sized:
+        typer.echo(f"\n{model.name}: {model.sizing}")
+
+
 def failed_stages(status: BenchmarkRunStatus) -> list[StageStatus]:
     """Return the stages that failed themselves, not those that only needed one of them."""
     return [stage for stage in status.stages if stage.state == "Failed"]

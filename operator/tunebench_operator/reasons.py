@@ -20,7 +20,10 @@ INTERRUPTED = "Interrupted"
 CRASHED = "Crashed"
 KILLED = "Killed"
 
-# What a cluster says of an attempt that could not say it itself.
+# No machines hold a training.
+DOES_NOT_FIT = "DoesNotFit"
+
+# What a cluster says of an attempt that could not say it itself, or a training of its workers.
 OUT_OF_MEMORY = "OutOfMemory"
 PREEMPTED = "Preempted"
 DEADLINE_EXCEEDED = "DeadlineExceeded"

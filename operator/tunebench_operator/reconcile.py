@@ -169,8 +169,9 @@ async def _drive(
     """
     now, cluster = told.now, told.cluster
     objects, asked_again = await _ask_for_refusals(objects, cluster, now)
-    result = plan(run, build_observed(run, objects), now=now)
     try:
+        machines = installation.build_machines()
+        result = plan(run, replace(build_observed(run, objects), machines=machines), now=now)
         actions = build_actions(run, result, objects, installation, storage_uri, now=now)
         for action in actions:
             await cluster.carry_out(action)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from tunebench_api.contamination import SUMMARY_KEY, Contamination
 from tunebench_api.contract import Progress, StageKind
 from tunebench_api.reliability import SUMMARY_KEY as RELIABILITY_KEY
 from tunebench_api.reliability import Reliability
+from tunebench_api.sizing.settled import Sizing
 from tunebench_api.v1alpha1 import (
     BenchmarkRun,
     BenchmarkRunStatus,
@@ -27,6 +28,7 @@ from tunebench_api.v1alpha1 import (
 )
 from tunebench_operator import names, reasons
 from tunebench_operator.graph import Graph, Node, Variant
+from tunebench_operator.sizing_text import Misfit
 from tunebench_operator.stage_state import StageState, State
 from tunebench_operator.status_size import fit_status
 
@@ -56,6 +58,8 @@ class Decisions:
     gpu_hours: float = 0.0
     # On judges, by all attempts, those that run included.
     spent_usd: Decimal = Decimal(0)
+    # By the key of the training.
+    sizings: Mapping[str, Sizing | Misfit] = field(default_factory=dict)
 
 
 def build_status(decisions: Decisions) -> BenchmarkRunStatus:
@@ -187,9 +191,22 @@ def _model_status(name: str, decisions: Decisions) -> ModelStatus:
         step=progress.step,
         attempt=shown.attempt,
         checkpoint=checkpoint,
+        sizing=_describe_sizing(train, decisions)[:MAX_MESSAGE],
         reason=shown.reason,
         message=shown.message[:MAX_MESSAGE],
     )
+
+
+def _describe_sizing(train: StageState | None, decisions: Decisions) -> str:
+    """Say how a training is sized; of one that is done, how it was."""
+    if train is None:
+        return ""
+    if train.result and train.state is State.SUCCEEDED:
+        return str(train.result.summary.get("sizing", ""))
+    found = decisions.sizings.get(train.node.key)
+    if found is None:
+        return ""
+    return found.why if isinstance(found, Sizing) else found.describe(train.node.model or "")
 
 
 def _carry(name: str, shown: StageState, decisions: Decisions) -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,11 +18,13 @@ from tunebench_operator.builders.metadata import Manifest
 from tunebench_operator.builders.prompts import build_prompts
 from tunebench_operator.observe import (
     WORK_KINDS,
+    Objects,
     build_objects,
     build_observed,
     has_ended,
     parse_report,
 )
+from tunebench_operator.observed import Observed
 from tunebench_operator.plan import Plan, plan
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,7 +58,7 @@ class MemoryCluster:
         """Drive the run one step, some time after the last one."""
         self.now += timedelta(minutes=5)
         objects = build_objects(self.objects.values(), self.run.metadata.uid)
-        result = plan(self.run, build_observed(self.run, objects), now=self.now)
+        result = plan(self.run, self._observe(objects), now=self.now)
         for action in build_actions(
             self.run, result, objects, self.installation, self._storage_uri, now=self.now
         ):
@@ -66,10 +69,14 @@ class MemoryCluster:
     def build_pending_actions(self) -> list[Action]:
         """Return what a step at this moment would write."""
         objects = build_objects(self.objects.values(), self.run.metadata.uid)
-        result = plan(self.run, build_observed(self.run, objects), now=self.now)
+        result = plan(self.run, self._observe(objects), now=self.now)
         return build_actions(
             self.run, result, objects, self.installation, self._storage_uri, now=self.now
         )
+
+    def _observe(self, objects: Objects) -> Observed:
+        machines = self.installation.build_machines()
+        return replace(build_observed(self.run, objects), machines=machines)
 
     def list_work(self) -> list[Manifest]:
         """Return what does work, by name."""

@@ -9,6 +9,7 @@ from typing import Any
 from tunebench_api.contract import Progress, ResultState, StageKind, StageResult
 from tunebench_api.v1alpha1 import BenchmarkRun, BenchmarkRunStatus
 from tunebench_operator import reasons
+from tunebench_operator.machines import Machines
 from tunebench_operator.observed import Attempt, Observed
 from tunebench_operator.plan import Child, Plan, plan
 
@@ -26,6 +27,7 @@ class World:
     stored: dict[str, StageResult] = field(default_factory=dict)
     status: BenchmarkRunStatus | None = None
     started: list[Child] = field(default_factory=list)
+    machines: dict[str, Machines] = field(default_factory=dict)
 
     def step(self) -> Plan:
         """Observe, plan, apply and report once."""
@@ -33,6 +35,7 @@ class World:
             {key: tuple(found) for key, found in self.attempts.items()},
             dict(self.stored),
             previous=self.status,
+            machines=self.machines,
         )
         result = plan(self.run, observed, now=self.now)
         wanted = {child.name: child for child in result.desired}

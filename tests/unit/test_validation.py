@@ -258,24 +258,6 @@ def test_problem(path: str, value: object, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "expected"),
-    [
-        pytest.param(
-            "spec.models.0.tuning.deepspeed", "Auto", "with the value `Auto` ", id="deepspeed"
-        ),
-        pytest.param("spec.models.0.resources.gpus", "8", "", id="gpus"),
-    ],
-)
-def test_unsupported_field(path: str, value: object, expected: str) -> None:
-    """A field that does nothing yet is refused, never ignored."""
-    field = path.replace(".0.", "[0].")
-
-    assert find_problems(make_run(path, value)) == [
-        f"`{field}` {expected}is not supported yet; remove it"
-    ]
-
-
-@pytest.mark.parametrize(
     ("path", "value"),
     [
         pytest.param("spec.queue", {"name": "team-a"}, id="queue"),
@@ -501,6 +483,7 @@ def test_adapters_in_four_bits_are_not_shared_out() -> None:
     (problem,) = find_problems(make_run("spec.models.0.tuning", tuning))
 
     assert problem.startswith(
-        "`spec.models[0].tuning.deepspeed` must be None with `tuning.method: QLoRA`, got ZeRO3"
+        "`spec.models[0].tuning.deepspeed` must be None or Auto with `tuning.method: QLoRA`, got "
+        "ZeRO3"
     )
     assert parse_run(make_run("spec.models.0.tuning", {"method": "QLoRA"}))

@@ -13,7 +13,14 @@ from typing import Any
 import torch
 
 from tunebench_api.contract import TrainConfig
-from tunebench_api.v1alpha1 import Packing, Precision, TuningMethod
+from tunebench_api.sizing.memory import MemoryNeed
+from tunebench_api.v1alpha1 import (
+    ActivationCheckpointing,
+    Packing,
+    Precision,
+    TuningMethod,
+    TuningSpec,
+)
 from tunebench_jobs.canaries import CANARY_FILE, CanaryFile, save_canaries
 from tunebench_jobs.checkpoints import (
     MANIFEST_FILE,
@@ -38,6 +45,13 @@ from tunebench_jobs.train.gauges import Gauges
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER, Position
 from tunebench_jobs.train.loop import Hooks, Work, build_mean, compute_canaries, run_loop
 from tunebench_jobs.train.loss import AnswerLoss
+from tunebench_jobs.train.memory import (
+    MemoryWatch,
+    build_memory_summary,
+    estimate_need,
+    find_recomputing,
+    recompute_activations,
+)
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import find_precision, prepare_model
 from tunebench_jobs.train.prepared import PREPARED_FOLDER, Source, open_train_set
@@ -64,8 +78,10 @@ class Session:
 
 def run_session(config: TrainConfig, context: StageContext, place: Place, hooks: Hooks) -> None:
     """Train with all workers; the first one leaves the checkpoint and the summary."""
+    watch = MemoryWatch(place.device)
     with disk_errors(context.store):
         session = _open(config, context, place)
+        tuning, need = _settle_memory(session)
         work = Work(
             train_set=session.train_set,
             tuning=config.tuning,
@@ -89,11 +105,13 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
                 hooks.on_step(position, total)
 
             position = run_loop(engine, work, place, replace(hooks, on_step=tell))
+        peak = watch.find_peak()
         canaries = _describe_canaries(engine, session, work, position)
         trained = _gather(engine, session, saved_dtype)
         if place.rank > 0:
             return
         summary = _save(session, trained, before, position) | trackers.build_summary()
+        summary |= build_memory_summary(tuning, context.runtime.sizing, need, peak)
         saved = _build_saved(session)
         # What is loaded for comparison takes the place of what was trained.
         del session, engine, loss, trained
@@ -115,6 +133,20 @@ def _describe_training(session: Session) -> Training | None:
         **{name: str(value) for name, value in tuning.to_wire().items()},
     }
     return Training(tracking, session.context.output, settings, session.gauges)
+
+
+def _settle_memory(session: Session) -> tuple[TuningSpec, MemoryNeed | None]:
+    """Decide whether activations are computed again, and estimate what training takes."""
+    parameters = sum(map(_count, session.model.parameters()))
+    half = session.precision == Precision.BFLOAT16
+    tuning, rows = session.config.tuning, session.train_set
+    need = estimate_need(session.model, parameters, tuning, rows, half=half)
+    kind = find_recomputing(tuning, need, session.place.device)
+    tuning = tuning.model_copy(update={"activation_checkpointing": kind})
+    if kind is ActivationCheckpointing.ENABLED:
+        recompute_activations(session.model)
+        need = estimate_need(session.model, parameters, tuning, rows, half=half)
+    return tuning, need
 
 
 def _describe_canaries(

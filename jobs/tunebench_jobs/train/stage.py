@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunebench_api.contract import Artefact, Progress, TrainConfig
+from tunebench_api.sizing.settled import Sizing
 from tunebench_api.v1alpha1 import DeepSpeed
 from tunebench_jobs.canaries import CANARY_FILE
 from tunebench_jobs.checkpoints import MANIFEST_FILE, load_manifest, load_unchecked_manifest
@@ -24,6 +26,7 @@ from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.tracking.training.files import choose_tracker_files, list_tracker_files
 from tunebench_jobs.train.curve import CURVE_FILE
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER
+from tunebench_jobs.train.room import OUT_OF_MEMORY, fit_in_memory
 from tunebench_jobs.train.worker import run_worker
 
 logger = logging.getLogger(__name__)
@@ -46,7 +49,7 @@ def run_train(config: TrainConfig, context: StageContext) -> Outcome:
     summary_file = context.output / SUMMARY_FILE
     if not _is_trained(context):
         context.report(Progress(percent=0, message="starting Ray"))
-        _fit(config, context)
+        fit_in_memory(config, context, partial(_fit, context))
     if context.mirror is not None:
         return _collect_sent(context, context.mirror)
     manifest = load_manifest(context.output / CHECKPOINT_FOLDER)
@@ -125,7 +128,7 @@ def _build_death(failure: Exception) -> RetryableError:
             " `tuning` a smaller `microBatchSize` or `maxLength`, or the workers of "
             "`resources.pool` more memory; training goes on from its last resume point"
         )
-        return RetryableError(msg, reason="OutOfMemory")
+        return RetryableError(msg, reason=OUT_OF_MEMORY)
     msg = (
         f"a training worker died, perhaps for lack of memory: {text[:_DEATH_CHARACTERS]}; "
         "training goes on from its last resume point"
@@ -133,7 +136,7 @@ def _build_death(failure: Exception) -> RetryableError:
     return RetryableError(msg, reason="WorkerDied")
 
 
-def _fit(config: TrainConfig, context: StageContext) -> None:
+def _fit(context: StageContext, config: TrainConfig, sizing: Sizing) -> None:
     workers = config.tuning.workers
     # Resume points are found by our own manifest: Ray's snapshot may be half written.
     if context.mirror is None:
@@ -155,7 +158,7 @@ def _fit(config: TrainConfig, context: StageContext) -> None:
             config,
             train_loop_config={
                 "config": config.model_dump_json(),
-                "runtime": context.runtime.model_dump_json(),
+                "runtime": context.runtime.model_copy(update={"sizing": sizing}).model_dump_json(),
             },
             scaling_config=scaling,
             run_config=running,

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebench_api.contract import Progress, Runtime, TrainConfig
+from tunebench_api.sizing.settled import build_written
 from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.context import StageContext
-from tunebench_jobs.errors import InputError
 from tunebench_jobs.models import leave_out_nf4
 from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.train.layout import Position
+from tunebench_jobs.train.room import describe_shrunk, memory_errors
 
 if TYPE_CHECKING:
     # Needs torch.
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _REPORT_SECONDS = 1.0
 _GIB = 1 << 30
+DEVICE_WORDS = {"cpu": "CPUs", "cuda": "GPU"}
 
 
 def run_worker(arguments: Mapping[str, str]) -> None:
@@ -45,7 +47,8 @@ def run_worker(arguments: Mapping[str, str]) -> None:
     cpus = context.runtime.cpus or len(os.sched_getaffinity(0))
     torch.set_num_threads(max(1, cpus // ranks.get_local_world_size()))
     place = Place(ranks.get_world_rank(), ranks.get_world_size(), device)
-    reporter = _Reporter(context if place.rank == 0 else None)
+    sizing = context.runtime.sizing or build_written(config.tuning)
+    reporter = _Reporter(context if place.rank == 0 else None, describe_shrunk(sizing))
 
     def keep(position: Position, folder: Path) -> None:
         reporter.checkpoint = folder.name
@@ -60,15 +63,9 @@ def run_worker(arguments: Mapping[str, str]) -> None:
         )
 
     reporter.say("loading the model")
-    try:
-        hooks = Hooks(on_step=reporter.tell, on_resume_point=keep, on_ready=reporter.watch)
+    hooks = Hooks(on_step=reporter.tell, on_resume_point=keep, on_ready=reporter.watch)
+    with memory_errors(sizing, DEVICE_WORDS[device.type]):
         run_session(config, context, place, hooks)
-    except torch.OutOfMemoryError as error:
-        msg = (
-            f"training must fit the accelerator's memory: {error}; lower `microBatchSize` or "
-            "`maxLength`, or set `deepspeed: ZeRO3`"
-        )
-        raise InputError(msg, reason="OutOfMemory") from error
 
 
 def _send(mirror: Mirror, position: Position, folder: Path) -> None:
@@ -88,8 +85,10 @@ def _send(mirror: Mirror, position: Position, folder: Path) -> None:
 class _Reporter:
     """The first worker's voice, about once a second."""
 
-    def __init__(self, context: StageContext | None) -> None:
+    def __init__(self, context: StageContext | None, note: str = "") -> None:
         self._context = context
+        # What each message adds.
+        self._note = f"; {note}" if note else ""
         self._told = float("-inf")
         self._begin: tuple[float, Position] | None = None
         self._gauges: Gauges | None = None
@@ -101,7 +100,7 @@ class _Reporter:
 
     def say(self, message: str) -> None:
         if self._context is not None:
-            self._context.report(Progress(percent=0, message=message))
+            self._context.report(Progress(percent=0, message=f"{message}{self._note}"))
 
     def tell(self, position: Position, total: int) -> None:
         now = time.monotonic()
@@ -119,7 +118,7 @@ class _Reporter:
             Progress(
                 # The last percent is writing the checkpoint.
                 percent=min(99, 100 * position.step // total),
-                message="saving the checkpoint" if last else "training",
+                message=f"{'saving the checkpoint' if last else 'training'}{self._note}",
                 step=position.step,
                 total_steps=total,
                 loss=f"{sum(losses) / len(losses):.4f}",

@@ -32,6 +32,7 @@ from tunebench_api.v1alpha1.judging import (
     StorageSpec,
 )
 from tunebench_api.v1alpha1.model import (
+    ActivationCheckpointing,
     DeepSpeed,
     EvaluateUntuned,
     LoraSpec,
@@ -90,6 +91,7 @@ __all__ = [
     "REFERENCE_JUDGE",
     "TEMPLATE_BASELINE",
     "WANDB_FIELD",
+    "ActivationCheckpointing",
     "Answers",
     "BaselineSpec",
     "Batch",

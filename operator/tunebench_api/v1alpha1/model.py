@@ -61,6 +61,14 @@ class Offload(StrEnum):
     ALL = "OptimizerAndParameters"
 
 
+class ActivationCheckpointing(StrEnum):
+    """Whether activations are computed again in the backward pass, rather than kept for it."""
+
+    AUTO = "Auto"
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
 class Precision(StrEnum):
     """Number format of the forward and backward pass."""
 
@@ -128,7 +136,10 @@ class TuningSpec(Wire):
         default=8, description="Examples to an optimizer step, over all workers. Absent: 8."
     )
     micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=1, description="Examples to a forward pass of one worker. Absent: 1."
+        default=1,
+        description="Examples to a forward pass of one worker; halved once, with the same "
+        "batchSize, where memory runs out. With `resources.gpus: Auto` on GPUs, 1 means as many as "
+        "fit. Absent: 1.",
     )
     max_length: Annotated[int, Field(ge=16, le=1_048_576)] = Field(
         default=8192, description="Most tokens of prompt and answer together. Absent: 8192."
@@ -144,7 +155,15 @@ class TuningSpec(Wire):
         "None: each has a row, padded to the longest of its micro-batch. Absent: None.",
     )
     deepspeed: DeepSpeed = Field(
-        default=DeepSpeed.NONE, description="ZeRO stage. Absent: None (plain data parallel)."
+        default=DeepSpeed.NONE,
+        description="ZeRO stage. Auto: the one with the least to exchange that fits the memory. "
+        "Absent: None (plain data parallel).",
+    )
+    activation_checkpointing: Annotated[ActivationCheckpointing, HowOnly()] = Field(
+        default=ActivationCheckpointing.AUTO,
+        description="Enabled: activations are computed again in the backward pass rather than "
+        "kept, which takes a fraction of the memory and a third to a half more work. Auto: where "
+        "they would not fit a GPU otherwise. The result is the same. Absent: Auto.",
     )
     offload: Annotated[Offload, AddedLater()] = Field(
         default=Offload.NONE,
@@ -157,7 +176,8 @@ class TuningSpec(Wire):
         description="Auto: bfloat16 where the hardware computes it. Absent: Auto.",
     )
     workers: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=1, description="Training workers. Absent: 1."
+        default=1,
+        description="Training workers; with `resources.gpus`, it says how many. Absent: 1.",
     )
     checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000), HowOnly()] = Field(
         default=50, description="Optimizer steps between checkpoints. Absent: 50."
@@ -171,7 +191,10 @@ class ResourcesSpec(Wire):
         default=None, description="Node pool named in the Helm values. Absent: the default pool."
     )
     gpus: GpuCount | None = Field(
-        default=None, description="GPUs, or Auto to size it from the model. Absent: none."
+        default=None,
+        description="GPUs that train it, each of them a worker. Auto: the fewest that hold it, "
+        "more where it would take longer than a night, and the micro-batch that fits; without a "
+        "GPU, one worker on CPUs. Absent: `tuning.workers`, a GPU for each in a pool with GPUs.",
     )
 
 

@@ -87,6 +87,11 @@ class ModelStatus(Wire):
     checkpoint: ShortText | None = Field(
         default=None, description="Checkpoint in the store, last written."
     )
+    sizing: Text = Field(
+        default="",
+        description="Workers, ZeRO stage and micro-batch of its training, and why. Absent: as its "
+        "settings say.",
+    )
     reason: ShortText = Field(default="", description="One CamelCase word for machines.")
     message: Text = Field(default="", description="A sentence for people.")
 

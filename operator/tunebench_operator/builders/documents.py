@@ -73,5 +73,6 @@ def build_document(
         attempt=child.attempt,
         cpus=(pool.worker if pool else installation.job).threads,
         gpus=pool.gpus if pool else 0,
+        sizing=child.sizing,
     )
     return StageDocument(config=child.config, runtime=runtime)

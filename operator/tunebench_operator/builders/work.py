@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 
 from tunebench_api.contract import ServeConfig, StageKind, TrainConfig
 from tunebench_api.v1alpha1 import BenchmarkRun, ModelSpec
@@ -19,20 +18,9 @@ from tunebench_operator.builders.pods import (
 from tunebench_operator.errors import UserError
 from tunebench_operator.installation import Installation, NodePool, Quantities
 from tunebench_operator.plan import Child
+from tunebench_operator.trainings import find_contradictions
 
 _RAY_API = "ray.io/v1"
-_MEMORY = re.compile(r"([0-9.]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
-_BYTES = {
-    None: 1,
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "Ki": 1 << 10,
-    "Mi": 1 << 20,
-    "Gi": 1 << 30,
-    "Ti": 1 << 40,
-}
 # Of the pod's memory, for objects that workers share; Ray's default of 30% starves the model.
 _OBJECT_STORE_SHARE = 0.1
 _MIN_OBJECT_STORE = 80 << 20
@@ -95,7 +83,7 @@ def build_train_job(
         "ttlSecondsAfterFinished": 0,
         "submitterPodTemplate": build_submitter(run, child, installation, pool),
         "rayClusterSpec": _build_cluster(
-            run, child, installation, storage_uri, pool, workers=child.config.tuning.workers
+            run, child, installation, storage_uri, pool, workers=_count_workers(child)
         ),
     }
     return _finish(run, child, _RAY_API, "RayJob", spec)
@@ -129,8 +117,7 @@ def count_gpus(run: BenchmarkRun, child: Child, installation: Installation) -> i
     pool = find_child_pool(run, child, installation)
     if pool is None:
         return 0
-    config = child.config
-    return pool.gpus * (config.tuning.workers if isinstance(config, TrainConfig) else 1)
+    return pool.gpus * _count_workers(child)
 
 
 def find_child_pool(run: BenchmarkRun, child: Child, installation: Installation) -> NodePool | None:
@@ -147,13 +134,16 @@ def find_child_pool(run: BenchmarkRun, child: Child, installation: Installation)
 
 
 def check_pools(run: BenchmarkRun, installation: Installation) -> None:
-    """Check that the installation has every pool that a run names.
+    """Check that the installation has every pool that a run names, and the GPUs that it asks for.
 
     Raises:
-        UserError: It lacks one.
+        UserError: It lacks some.
     """
     for model in run.spec.models:
         _find_pool(installation, model)
+    problems = find_contradictions(run, installation.build_machines())
+    if problems:
+        raise UserError("\n".join(map(str, problems)))
 
 
 def build_endpoint(run: BenchmarkRun, service: str) -> str:
@@ -257,11 +247,14 @@ def _find_served_model(run: BenchmarkRun, child: Child) -> ModelSpec:
     )
 
 
+def _count_workers(child: Child) -> int:
+    """Return the workers of a training, or the one of a server."""
+    if child.sizing is not None:
+        return child.sizing.workers
+    return child.config.tuning.workers if isinstance(child.config, TrainConfig) else 1
+
+
 def _object_store(quantities: Quantities) -> str:
     """Return Ray's object store in bytes."""
-    match = _MEMORY.fullmatch(quantities.memory)
-    if match is None:
-        msg = f"a container's `memory` must be a quantity such as 6Gi, got {quantities.memory}"
-        raise UserError(msg)
-    total = float(match[1]) * _BYTES[match[2]]
-    return str(max(_MIN_OBJECT_STORE, math.floor(total * _OBJECT_STORE_SHARE)))
+    share = math.floor(quantities.memory_bytes * _OBJECT_STORE_SHARE)
+    return str(max(_MIN_OBJECT_STORE, share))

@@ -15,9 +15,10 @@ import signal
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +32,7 @@ from tunebench_api.contract import (
     StageKind,
     StageResult,
 )
+from tunebench_api.sizing.shape import ModelShape
 from tunebench_api.v1alpha1 import BenchmarkRunStatus
 from tunebench_operator import reasons
 from tunebench_operator.errors import RunLockedError, UserError
@@ -44,6 +46,7 @@ from tunebench_operator.local.processes import (
     start_guard,
     stop_child,
 )
+from tunebench_operator.machines import DEFAULT_POOL, Machines
 from tunebench_operator.observed import Attempt, Observed
 from tunebench_operator.plan import Child
 
@@ -54,7 +57,15 @@ _IDENTITY = TypeAdapter(dict[str, str | int])
 class LocalCluster:
     """The processes and folders of one run; holds the run's lock while it lives."""
 
-    def __init__(self, place: StorePlace, run: str, *, prompts_dir: Path) -> None:
+    def __init__(
+        self,
+        place: StorePlace,
+        run: str,
+        *,
+        prompts_dir: Path,
+        machines: Machines | None = None,
+        shapes: Mapping[str, ModelShape] = MappingProxyType({}),
+    ) -> None:
         """Take the run's lock and clear what a killed predecessor left.
 
         Raises:
@@ -64,6 +75,8 @@ class LocalCluster:
         self._store = place.root.resolve()
         self._place = place
         self._prompts_dir = prompts_dir
+        self._machines = {DEFAULT_POOL: machines} if machines else {}
+        self._shapes = shapes
         self.run_dir = self._store / "runs" / run
         self._children = self.run_dir / "children"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -76,10 +89,21 @@ class LocalCluster:
         self._forgive()
 
     @staticmethod
-    def peek(store: Path, run: str, sources: dict[str, str]) -> Observed:
+    def peek(
+        store: Path,
+        run: str,
+        sources: dict[str, str],
+        machines: Machines | None = None,
+        shapes: Mapping[str, ModelShape] = MappingProxyType({}),
+    ) -> Observed:
         """Read which results lie in the store, without driving the run."""
-        stored = _load_stored(store, {})
-        return Observed(stored=stored, sources=sources, previous=load_status(store / "runs" / run))
+        return Observed(
+            stored=_load_stored(store, {}),
+            sources=sources,
+            previous=load_status(store / "runs" / run),
+            machines={DEFAULT_POOL: machines} if machines else {},
+            shapes=shapes,
+        )
 
     def observe(self, sources: dict[str, str]) -> Observed:
         """Read how every attempt stands and which results lie in the store."""
@@ -94,7 +118,12 @@ class LocalCluster:
             for key, found in attempts.items()
         }
         return Observed(
-            ordered, dict(_load_stored(self._store, self._stored)), sources, self.load_status()
+            ordered,
+            dict(_load_stored(self._store, self._stored)),
+            sources,
+            self.load_status(),
+            self._machines,
+            self._shapes,
         )
 
     def apply(self, desired: Iterable[Child]) -> None:
@@ -194,6 +223,7 @@ class LocalCluster:
             prompts_dir=str(self._prompts_dir),
             attempt=child.attempt,
             cpus=os.cpu_count(),
+            sizing=child.sizing,
         )
         document = StageDocument(config=child.config, runtime=runtime)
         _save(folder / "document.json", document.model_dump_json(by_alias=True, indent=1))

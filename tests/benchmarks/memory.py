@@ -1,0 +1,233 @@
+"""How much memory training takes beside what the model of it says: `make memory` prints the table.
+
+Each case is a process of its own: it loads a small model with random weights as the train stage
+does, takes two optimizer steps of two micro-batches with rows of equal length, and says the most
+memory that it had beyond what it had before it loaded the model. On a GPU (`--device cuda`) that is
+what PyTorch has allocated there; on a CPU it is the resident memory of the process, so that what
+the allocator keeps for later counts too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MIB = 1 << 20
+BLOCKS, HIDDEN, INNER, HEADS, VOCABULARY = 8, 512, 1408, 8, 32_000
+ANSWER = 128
+STEPS, MICRO_BATCHES = 2, 2
+# By architecture: config class, model class, and sizes that differ.
+ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "llama, no GQA": ("LlamaConfig", "LlamaForCausalLM", {"num_key_value_heads": HEADS}),
+    "llama, GQA": ("LlamaConfig", "LlamaForCausalLM", {"num_key_value_heads": 2}),
+    "qwen2, wide vocabulary": (
+        "Qwen2Config",
+        "Qwen2ForCausalLM",
+        {"num_key_value_heads": 2, "vocab_size": 128_000, "tie_word_embeddings": True},
+    ),
+    "gemma": (
+        "GemmaConfig",
+        "GemmaForCausalLM",
+        {"num_key_value_heads": HEADS, "head_dim": 128, "tie_word_embeddings": True},
+    ),
+    "gpt_bigcode": ("GPTBigCodeConfig", "GPTBigCodeForCausalLM", {"multi_query": True}),
+}
+
+
+def main() -> None:
+    """Measure all cases, or the one of a child."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--quick", action="store_true", help="a few cases only")
+    parser.add_argument("--one", metavar="CASE", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(json.loads(options.one))))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(Path(scratch), options)
+
+
+def list_cases(*, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield what is measured: every architecture and method, then one thing at a time."""
+    plain = {"rows": 2, "tokens": 1024, "precision": "Float32", "again": False}
+    names = list(ARCHITECTURES)[1:3] if quick else list(ARCHITECTURES)
+    for name, method in itertools.product(names, ["LoRA", "QLoRA", "Full"]):
+        yield {**plain, "name": name, "method": method}
+    if quick:
+        return
+    for method in ("LoRA", "Full"):
+        for change in (
+            {"rows": 1},
+            {"rows": 4},
+            {"tokens": 2048},
+            {"precision": "BFloat16"},
+            {"again": True},
+            {"dropout": "0.1"},
+        ):
+            yield {**plain, "name": "llama, GQA", "method": method, **change}
+    yield {**plain, "name": "llama, GQA", "method": "LoRA", "last_blocks": 2}
+
+
+def compare(folder: Path, options: argparse.Namespace) -> None:
+    """Print a table of predicted and measured memory."""
+    print("| model | method | rows x tokens | other | predicted [MiB] | measured | error [%] |")
+    print("| --- | --- | ---: | --- | ---: | ---: | ---: |", flush=True)
+    errors = []
+    for case in list_cases(quick=options.quick):
+        place = folder / case["name"].replace(" ", "").replace(",", "-")
+        found = run({**case, "folder": str(place), "device": options.device})
+        error = 100 * (found["predicted"] / found["measured"] - 1)
+        errors.append(error)
+        others = {key: case.get(key) for key in ("precision", "again", "dropout", "last_blocks")}
+        shown = ", ".join(
+            f"{key} {value}"
+            for key, value in others.items()
+            if value not in {None, False, "Float32"}
+        )
+        print(
+            f"| {case['name']} | {case['method']} | {case['rows']} x {case['tokens']} | {shown} | "
+            f"{found['predicted'] / MIB:,.0f} | {found['measured'] / MIB:,.0f} | {error:+.0f} |",
+            flush=True,
+        )
+    print(
+        f"\nerror: median {statistics.median(errors):+.0f}%, from {min(errors):+.0f}% to "
+        f"{max(errors):+.0f}%, over {len(errors)} cases"
+    )
+
+
+def run(case: dict[str, Any]) -> dict[str, int]:
+    """Measure one case in a process of its own."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-W", "ignore", __file__, "--one", json.dumps(case)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=False)
+    if done.returncode:
+        sys.exit(f"{case} ended with code {done.returncode}")
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(case: dict[str, Any]) -> dict[str, int]:
+    """Train a little, and return the bytes predicted and measured."""
+    import torch  # noqa: PLC0415 - the process that compares needs none of these
+
+    from tunebench_api.sizing.memory import estimate_memory  # noqa: PLC0415 - likewise
+    from tunebench_api.sizing.shape import parse_shape  # noqa: PLC0415 - likewise
+    from tunebench_api.v1alpha1 import Precision, TuningSpec  # noqa: PLC0415 - likewise
+    from tunebench_jobs.train.engine import build_engine  # noqa: PLC0415 - likewise
+    from tunebench_jobs.train.loss import AnswerLoss  # noqa: PLC0415 - likewise
+    from tunebench_jobs.train.memory import MemoryWatch, recompute_activations  # noqa: PLC0415
+    from tunebench_jobs.train.prepare import prepare_model  # noqa: PLC0415 - likewise
+
+    folder, device = Path(case["folder"]), torch.device(case["device"])
+    config = save_model(case["name"], folder)
+    tuning = TuningSpec.from_wire(
+        {
+            "method": case["method"],
+            "microBatchSize": case["rows"],
+            "maxLength": case["tokens"],
+            "activationCheckpointing": "Enabled" if case["again"] else "Disabled",
+            "lora": {"dropout": case.get("dropout", "0"), "lastBlocks": case.get("last_blocks")},
+        }
+    )
+    precision = Precision(case["precision"])
+    half = precision is Precision.BFLOAT16
+    # Threads and kernels that are set up once are no part of a training.
+    warm_up(device)
+    watch = MemoryWatch(device)
+    model = prepare_model(folder, tuning, precision, 0, device)
+    if case["again"]:
+        recompute_activations(model)
+    loss = AnswerLoss(model.train(), autocast=torch.bfloat16 if half else None)
+    engine = build_engine(loss, tuning, device)
+    for _ in range(STEPS):
+        for number in range(MICRO_BATCHES):
+            last = number == MICRO_BATCHES - 1
+            engine.accumulate(make_rows(case, config, device), weight=1e-3, last=last)
+        engine.step(1e-4)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    frozen = [part for name, part in base.named_parameters() if "lora_" not in name]
+    shape = parse_shape(config, sum(map(count, frozen)))
+    assert shape is not None
+    need = estimate_memory(shape, tuning, make_load(case, half=half))
+    return {"predicted": need.total, "measured": watch.find_peak() or 0}
+
+
+def make_load(case: dict[str, Any], *, half: bool) -> Any:
+    """Return what one worker takes at once."""
+    from tunebench_api.sizing.memory import Load  # noqa: PLC0415 - as above
+    from tunebench_api.v1alpha1 import DeepSpeed  # noqa: PLC0415 - as above
+
+    return Load(
+        workers=1,
+        deepspeed=DeepSpeed.NONE,
+        rows=case["rows"],
+        tokens=case["tokens"],
+        answer=ANSWER,
+        half=half,
+        recompute=case["again"],
+    )
+
+
+def save_model(name: str, folder: Path) -> dict[str, Any]:
+    """Write a model with random weights, unless it is there, and return its config."""
+    import transformers  # noqa: PLC0415 - as above
+
+    config_class, model_class, changes = ARCHITECTURES[name]
+    sizes = {
+        "hidden_size": HIDDEN,
+        "intermediate_size": INNER,
+        "num_hidden_layers": BLOCKS,
+        "num_attention_heads": HEADS,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 4096,
+    }
+    if config_class == "GPTBigCodeConfig":
+        sizes |= {"n_inner": sizes.pop("intermediate_size")}
+        changes = {**changes, "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
+    config = getattr(transformers, config_class)(**{**sizes, **changes})
+    if not (folder / "config.json").is_file():
+        getattr(transformers, model_class)(config).save_pretrained(folder)
+    described: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+    return described
+
+
+def make_rows(case: dict[str, Any], config: dict[str, Any], device: Any) -> Any:
+    """Return rows of random tokens, the last of which are learnt."""
+    import torch  # noqa: PLC0415 - as above
+
+    from tunebench_jobs.chat import IGNORED_LABEL  # noqa: PLC0415 - as above
+    from tunebench_jobs.train.loss import Rows  # noqa: PLC0415 - as above
+
+    ids = torch.randint(0, config["vocab_size"], (case["rows"], case["tokens"]))
+    labels = ids.clone()
+    labels[:, :-ANSWER] = IGNORED_LABEL
+    return Rows(ids.to(device), labels.to(device))
+
+
+def warm_up(device: Any) -> None:
+    """Multiply once, so that threads and libraries are there."""
+    import torch  # noqa: PLC0415 - as above
+
+    side = torch.randn(256, 256, device=device, requires_grad=True)
+    (side @ side).sum().backward()
+
+
+def count(parameter: Any) -> int:
+    """Count the numbers of a parameter, also where NF4 packed them."""
+    state = getattr(parameter, "quant_state", None)
+    return int(parameter.numel()) if state is None else math.prod(state.shape)
+
+
+if __name__ == "__main__":
+    main()
