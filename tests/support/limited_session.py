@@ -1,7 +1,7 @@
 """A training whose worker may have only so much memory more: `limited_session.py FILE`.
 
 The file is JSON with a stage document and the `bytes` that a worker may have beyond what it has
-when it begins. Each time that the stage lets a worker train, it is a process of its own, as with
+when its steps begin. Each time that the stage lets a worker train, it is a process of its own, as with
 Ray; what becomes of the stage is printed as one line of JSON.
 """
 
@@ -72,8 +72,11 @@ def run_worker(orders: dict[str, Any]) -> None:
     )
     assert isinstance(document.config, TrainConfig)
     assert document.runtime.sizing is not None
-    limit = _load_data_bytes() + orders["bytes"]
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    def limit(_: Any) -> None:
+        most = _load_data_bytes() + orders["bytes"]
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
     answer = {"reason": "", "message": ""}
     try:
         with memory_errors(document.runtime.sizing, "CPUs"):
@@ -81,7 +84,7 @@ def run_worker(orders: dict[str, Any]) -> None:
                 document.config,
                 StageContext(document.runtime),
                 Place(0, 1, torch.device("cpu")),
-                Hooks(on_step=lambda *_: None, on_resume_point=lambda *_: None),
+                Hooks(on_step=lambda *_: None, on_resume_point=lambda *_: None, on_ready=limit),
             )
     except InputError as error:
         answer = {"reason": error.reason, "message": str(error)}
