@@ -1,8 +1,8 @@
 """A training whose worker may have only so much memory more: `limited_session.py FILE`.
 
 The file is JSON with a stage document and the `bytes` that a worker may have beyond what it has
-when its steps begin. Each time that the stage lets a worker train, it is a process of its own, as with
-Ray; what becomes of the stage is printed as one line of JSON.
+when its steps begin. Each time that the stage lets a worker train, it is a process of its own, as
+with Ray; what becomes of the stage is printed as one line of JSON.
 """
 
 from __future__ import annotations
