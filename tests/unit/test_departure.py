@@ -90,6 +90,26 @@ def test_artefacts_stay_by_default() -> None:
     assert gone == Departure(finished=True)
 
 
+def test_the_winner_s_server_goes_with_its_run() -> None:
+    """It stops before its checkpoint is deleted."""
+    cluster = MemoryCluster(make_cluster_run(cleanup="Delete", serving={"keep": "Winner"}))
+    for _ in range(60):
+        if cluster.step().finished:
+            break
+        for work in cluster.list_work():
+            cluster.succeed(work)
+    servers = [each for each in cluster.list_work() if each["kind"] == "RayService"]
+    body = make_deleted(cluster)
+    stopping = depart(cluster, body)
+    depart(cluster, body)
+
+    assert len(servers) == 1
+    assert servers[0]["metadata"]["name"] in {
+        action.name for action in stopping.actions if isinstance(action, Delete)
+    }
+    assert any(each.startswith("train/") for each in find_cleanup(cluster)["config"]["outputs"])
+
+
 def test_artefacts_go_when_the_run_says_so() -> None:
     """A Job is told what the run worked on; when it has ended, the run goes and says so."""
     cluster = make_cluster()
