@@ -91,6 +91,7 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
             "shapes": shapes,
             "unpinned": loose,
             "judges": [judge.name for judge in config.judges],
+            "absent_judges": [each.name for each in config.judges if place_of(each) in absent],
             "asked_models": [spec.model for _, spec in list_asked(config)],
         },
     )

@@ -198,10 +198,12 @@ class _Planner:
     def _list_absent_judges(
         self, asked: StageState, states: Mapping[str, StageState]
     ) -> tuple[str, ...]:
-        """Return the judges that the variants judged before could not have any more."""
+        """Return the judges that the preflight, or the variants judged before, could not have."""
         if asked.node.kind is not StageKind.JUDGE:
             return ()
-        return find_absent_judges(states[each.judge.key] for each in self.graph.variants)
+        preflight = states[self.graph.preflight.key].result
+        missed = preflight.summary.get("absent_judges", ()) if preflight else ()
+        return find_absent_judges(missed, (states[each.judge.key] for each in self.graph.variants))
 
     def _decide_group(self, group: ServeGroup, states: dict[str, StageState]) -> None:
         """Decide a server and the generations that ask it.
@@ -315,10 +317,10 @@ def find_cause(variant: Variant, states: Mapping[str, StageState]) -> StageState
     return next(iter(failed or skipped), None)
 
 
-def find_absent_judges(judgings: Iterable[StageState]) -> tuple[str, ...]:
-    """Return who was away when asked last, as the results of judgings say."""
+def find_absent_judges(missed: Iterable[str], judgings: Iterable[StageState]) -> tuple[str, ...]:
+    """Return who was away when asked last, as the preflight and the results of judgings say."""
     results = [state.result for state in judgings if state.result]
-    absent: dict[str, bool] = {}
+    absent = dict.fromkeys(missed, True)
     for result in sorted(results, key=lambda each: each.finished_at):
         for judge in result.summary.get("judges", ()):
             # Who was asked nothing, because the ledger has it all, may still be away.

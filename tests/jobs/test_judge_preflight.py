@@ -165,6 +165,17 @@ def test_batches_are_refused_where_there_are_none(tmp_path: Path) -> None:
         look(tmp_path, make_config(judge))
 
 
+def test_who_is_away_is_told_to_whoever_judges(
+    tmp_path: Path, vendor: tuple[str, BatchVendor]
+) -> None:
+    """By name, so that the first variant does not wait for it."""
+    dead = {"model": "openai/mine-0", "apiBase": "http://127.0.0.1:9/v1"}
+    alive = {"model": "openai/mine-1", "apiBase": vendor[0]}
+    outcome = look(tmp_path, make_config(dead, alive, judging={"onUnavailable": "Skip"}))
+
+    assert outcome.summary["absent_judges"] == ["j0"]
+
+
 def test_a_wrong_key_is_found_with_one_word(
     tmp_path: Path, vendor: tuple[str, BatchVendor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,20 @@ def test_who_was_away_is_known_to_the_next_variant() -> None:
     }
 
 
+def test_whom_the_preflight_missed_is_known_to_the_first_variant() -> None:
+    """It has been asked then, and may be back by now."""
+    world = World(make_run(judges=[GPT], judging={"controls": []}))
+    world.step()
+    (preflight,) = (name for name in world.workers() if "preflight" in name)
+    world.end(preflight, summary={"absent_judges": ["gpt"]})
+    for mine in ({"absence": None, "asked": 3}, {}):
+        (name,) = finish_others(world, StageKind.JUDGE)
+        world.end(name, summary={"judges": [{"name": "gpt", **mine}]})
+    told = [each.absent_judges for each in world.started if each.kind is StageKind.JUDGE]
+
+    assert told == [("gpt",), ()]
+
+
 @pytest.mark.parametrize("cause", [reasons.BUDGET_SPENT, reasons.JUDGE_UNAVAILABLE])
 def test_verdicts_that_were_not_asked_for_show_in_the_status(cause: str) -> None:
     """The run has its leaderboard; its conditions say what is missing and what to do."""
