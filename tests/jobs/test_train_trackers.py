@@ -79,14 +79,14 @@ def feed_steps(start: Start, first: int, last: int, *, ends: bool = True) -> Fee
         feed.put(make_point(step))
     if ends:
         feed.finish(succeeded=True)
-        feed.wait(90)
+        feed.wait(200)
     else:
         wait_until(
             lambda: (
                 max((p.step for p in load_points(Path(start.journal))), default=0) >= last
                 and feed.heard.where
             ),
-            seconds=90,
+            seconds=200,
             what=f"step {last}",
         )
         stop_all([*find_processes(_find(feed)), _find(feed)])
@@ -325,6 +325,7 @@ def test_a_killed_training_goes_on_at_its_trackers(tmp_path: Path) -> None:
         wait_until(lambda: len(stage.resume_points()) > 1, seconds=200, what="resume points")
     finally:
         stop_all([process, *find_processes(process)])
+        process.wait(30)
     result = _expect_success(stage, stage.run())
     curve = list(load_jsonl(stage.output / CURVE_FILE, CurvePoint))
     names = {artefact.path for artefact in result.artefacts}

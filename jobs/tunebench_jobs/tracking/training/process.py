@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -71,8 +72,10 @@ def main() -> int:
     os.dup2(2, 1)
 
     def say(told: Told) -> None:
-        spoken.write(told.model_dump_json() + "\n")
-        spoken.flush()
+        # Nobody listens any more where the training was killed; then the lines end, too.
+        with suppress(BrokenPipeError):
+            spoken.write(told.model_dump_json() + "\n")
+            spoken.flush()
 
     first = parse_line(sys.stdin.readline())
     if not isinstance(first, Start):
@@ -83,7 +86,6 @@ def main() -> int:
     # That of a killed attempt may still be at work, and must not write beside this one.
     with hold_folder(Path(first.journal).parent):
         Logbook(first, say).keep(lines)
-        spoken.flush()
         # Threads of a tracker that still waits for its server end here.
         os._exit(0)
 
