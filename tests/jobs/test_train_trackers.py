@@ -26,7 +26,6 @@ from tunebench_api.contract import Report, ResultState, StageResult, TrainTracki
 from tunebench_api.v1alpha1 import Precision, TrackingSpec
 from tunebench_jobs.records import load_jsonl
 from tunebench_jobs.tracking.training.feed import Address, Feed
-from tunebench_jobs.tracking.training.journal import load_points
 from tunebench_jobs.tracking.training.points import LOSS, Kind, Point, Start, choose_past
 from tunebench_jobs.tracking.training.trackers import Trackers, Training, open_trackers
 from tunebench_jobs.train.curve import CURVE_FILE, CurvePoint, extend_curve
@@ -81,14 +80,7 @@ def feed_steps(start: Start, first: int, last: int, *, ends: bool = True) -> Fee
         feed.finish(succeeded=True)
         feed.wait(200)
     else:
-        wait_until(
-            lambda: (
-                max((p.step for p in load_points(Path(start.journal))), default=0) >= last
-                and feed.heard.where
-            ),
-            seconds=200,
-            what=f"step {last}",
-        )
+        wait_until(lambda: feed.heard.last_step == last, seconds=200, what=f"step {last}")
         stop_all([*find_processes(_find(feed)), _find(feed)])
         feed.wait(30)
     return feed
@@ -146,11 +138,12 @@ def test_mlflow_has_each_step_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     uri = (tmp_path / "mlruns").as_uri()
     start = make_start(tmp_path, Kind.MLFLOW, uri=uri)
     feed_steps(start, 1, 9, ends=False)
-    wait_until(lambda: len(read_mlflow(uri)[1]) >= 1, seconds=30, what="the first steps")
+    before = read_mlflow(uri)[0].info
     again = feed_steps(start.model_copy(update={"done": 6}), 7, 12)
     run, history = read_mlflow(uri)
 
     assert "warning" not in again.heard.to_summary()
+    assert (before.run_id, before.status) == (run.info.run_id, "RUNNING")
     assert history == [(step, pytest.approx(1 / step)) for step in range(1, 13)]
     assert (run.info.run_name, run.info.status) == ("ours/small-lora", "FINISHED")
     assert run.data.params == {"method": "LoRA", "seed": "7"}

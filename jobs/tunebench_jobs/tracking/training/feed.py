@@ -33,8 +33,9 @@ class Heard:
     """What a tracker's process has said so far."""
 
     where: str = ""
-    # The first one, which is warned about; and whether all was logged in the end.
+    # The first one, which is warned about.
     problem: str = ""
+    last_step: int = 0
     complete: bool = False
 
     def to_summary(self) -> dict[str, str]:
@@ -121,7 +122,8 @@ class Feed:
             logger.info("the training is logged to %s: %s", self.kind, self.heard.where)
         if told.problem:
             self._complain(redact(told.problem, self._secrets))
-        self.heard.complete |= told.last_step is not None
+        self.heard.last_step = max(self.heard.last_step, told.last_step or 0)
+        self.heard.complete |= told.complete
 
     def _complain(self, problem: str) -> None:
         """Warn once; the training goes on."""

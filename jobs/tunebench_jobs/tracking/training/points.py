@@ -72,8 +72,9 @@ class Told(Record):
 
     where: str = ""
     problem: str = ""
-    # The last step that the tracker has; only once all are there.
+    # The last step that the tracker was given, and whether that is all.
     last_step: int | None = None
+    complete: bool = False
 
 
 Line = Annotated[Start | Point | End, Field(discriminator="line")]

@@ -105,7 +105,6 @@ class Logbook:
         self._opener = opener
         self._journal = Path(start.journal)
         self._pending = choose_past(load_points(self._journal), start)
-        self._last = start.done
         self._tracker: Tracker | None = None
         self._next_try = 0.0
         save_points(self._journal, self._pending)
@@ -120,13 +119,12 @@ class Logbook:
             points, ended, end = _gather(lines)
             append_points(self._journal, points)
             self._pending += points
-            self._last = max([self._last, *(point.step for point in points)])
             if not ended and time.monotonic() >= self._next_try:
                 self._attempt(self._log)
         if end is None:
             return
         if self._attempt(self._log) and self._attempt(partial(self._close, end)):
-            self._say(Told(last_step=self._last))
+            self._say(Told(complete=True))
 
     def _attempt(self, action: Callable[[], None]) -> bool:
         """Do something with the tracker, and say what was wrong."""
@@ -150,6 +148,7 @@ class Logbook:
             self._say(Told(where=self._tracker.where))
         if self._pending:
             self._tracker.log(self._pending)
+            self._say(Told(last_step=self._pending[-1].step))
             self._pending = []
 
     def _close(self, end: End) -> None:
