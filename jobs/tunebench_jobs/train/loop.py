@@ -196,7 +196,11 @@ def choose_rows(work: Work, place: Place) -> Build:
             if packed
             else build_rows(examples, work.padding, "cpu")
         )
-        return rows.pin() if place.device.type == "cuda" else rows
+        if place.device.type != "cuda":
+            return rows
+        # A thread begins on the first GPU, where it would take memory of another worker's.
+        with torch.cuda.device(place.device):
+            return rows.pin()
 
     return build
 

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 _JOURNALS, _JOURNAL = "tracking", "points.jsonl"
 # For all trackers together, once the training has ended; its GPU waits.
 _PATIENCE_SECONDS = 60.0
+# Likewise where it failed or was told to stop.
+_HASTE_SECONDS = 10.0
 _GIB = 1 << 30
 _WANDB_SETTINGS = {
     "WANDB_ERROR_REPORTING": "false",
@@ -81,7 +83,7 @@ class Trackers:
 
     def close(self, *, succeeded: bool) -> None:
         """Wait for all trackers, for a limited time."""
-        until = time.monotonic() + _PATIENCE_SECONDS
+        until = time.monotonic() + (_PATIENCE_SECONDS if succeeded else _HASTE_SECONDS)
         for feed in self._feeds:
             feed.finish(succeeded=succeeded)
         for feed in self._feeds:
