@@ -44,7 +44,7 @@ class Example:
     @property
     def answer_tokens(self) -> int:
         """Count the tokens that are learnt: the answer and its end."""
-        return sum(label != IGNORED_LABEL for label in self.labels)
+        return len(self.labels) - self.labels.count(IGNORED_LABEL)
 
 
 def ensure_chat_template(tokenizer: Any) -> None:
