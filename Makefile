@@ -196,6 +196,10 @@ training-start: install  ## Measure what a training of 25,000 examples does befo
 memory: install  ## Measure what memory training takes beside what is predicted (ARGS="--device cuda").
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/memory.py $(ARGS)
 
+.PHONY: resuming
+resuming: install  ## Kill a training 20 times; measure resume points and Ray Train (ARGS="--parts kills").
+	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/resuming.py $(ARGS)
+
 .PHONY: scale
 scale: install tools  ## Measure the operator with 1,000 runs (ARGS="--runs 10000" for more).
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/operator_scale.py $(ARGS)

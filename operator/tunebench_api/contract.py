@@ -41,6 +41,9 @@ CONTRACT_VERSION = 1
 
 RESULT_FILE = "result.json"
 
+# Why an attempt failed whose node went, perhaps with some seconds' notice: no fault of the stage.
+NODE_LOST = "NodeLost"
+
 # A report may lie in a ConfigMap, under this key.
 REPORT_KEY = "report.json"
 _REPORT_SCHEME = "configmap://"

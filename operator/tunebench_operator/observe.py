@@ -161,11 +161,11 @@ def _find_trouble(
 
 
 def _explain(result: StageResult | None, pods: Iterable[Manifest]) -> StageResult | None:
-    """Return a job's own word on its failure, with what it cannot know: who killed its worker."""
+    """Return a job's own word on its failure, with what it cannot know: what became of its pods."""
     if result is None or result.state is not ResultState.FAILED or not result.retryable:
         return result
     death = find_death(pods)
-    if death is None or death.reason != reasons.OUT_OF_MEMORY:
+    if death is None or death.reason not in {reasons.OUT_OF_MEMORY, reasons.PREEMPTED}:
         return result
     message = f"{death.message}; {result.message}"
     return result.model_copy(update={"reason": death.reason, "message": message})
@@ -186,9 +186,6 @@ def find_end(work: Manifest | None, pods: Iterable[Manifest]) -> StageResult | N
     death = find_death(pods)
     if death is not None:
         reason, message = death.reason, f"{death.message}; {message}" if message else death.message
-    # Whoever took the node is no fault of the stage: it does not use up a retry.
-    if reason == reasons.PREEMPTED:
-        reason = reasons.INTERRUPTED
     return StageResult(
         state=ResultState.FAILED,
         reason=reason,

@@ -51,6 +51,11 @@ class Attempt:
         return self.result is not None and self.result.reason == reasons.INTERRUPTED
 
     @property
+    def displaced(self) -> bool:
+        """Whether the child lost the node that it was on."""
+        return self.result is not None and self.result.reason in reasons.DISPLACED
+
+    @property
     def failed(self) -> bool:
         """Whether the child tried and could not."""
         return not (self.running or self.succeeded or self.interrupted)

@@ -30,7 +30,7 @@ from tunebench_api.v1alpha1 import (
 from tunebench_operator import names, reasons
 from tunebench_operator.graph import Graph, Node, ServeGroup, Variant, build_graph
 from tunebench_operator.observed import Observed
-from tunebench_operator.stage_state import StageState, State, decide_stage, skip
+from tunebench_operator.stage_state import Allowed, StageState, State, decide_stage, skip
 from tunebench_operator.status import Decisions, build_status
 from tunebench_operator.trainings import Sizings, find_sizing, refuse_misfits, size_trainings
 
@@ -139,9 +139,11 @@ class _Planner:
 
     def _decide(self, node: Node, states: Mapping[str, StageState]) -> StageState:
         needed = [states[key] for key in node.needs]
-        return decide_stage(
-            node, self.observed, needed, retries=self.run.spec.retries, now=self.now
-        )
+        return decide_stage(node, self.observed, needed, allowed=self._allowed, now=self.now)
+
+    @property
+    def _allowed(self) -> Allowed:
+        return Allowed(self.run.spec.retries, self.run.spec.preemptions)
 
     def _limit_training(self, states: Mapping[str, StageState]) -> dict[str, StageState]:
         """Hold back trainings that are ready beyond `parallelism`."""
@@ -259,7 +261,7 @@ class _Planner:
         models = [state for variant, state in judged if variant.kind is not VariantKind.CONTROL]
         if all(state.state is not State.SUCCEEDED for state in models):
             return skip(node, models[0])
-        return decide_stage(node, self.observed, (), retries=self.run.spec.retries, now=self.now)
+        return decide_stage(node, self.observed, (), allowed=self._allowed, now=self.now)
 
     def _decide_kept(self, score: StageState) -> StageState | None:
         """Decide the server that stays when the run is over; none if there is none to stay.

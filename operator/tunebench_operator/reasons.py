@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tunebench_api.contract import NODE_LOST
+
 PENDING = "Pending"
 RUNNING = "Running"
 SUCCEEDED = "Succeeded"
@@ -15,7 +17,7 @@ RETRYING = "Retrying"
 UPSTREAM_FAILED = "UpstreamFailed"
 ALL_MODELS_FAILED = "AllModelsFailed"
 
-# How an attempt ended that wrote no result of its own.
+# How an attempt ended that wrote no result of its own. One that was interrupted was not needed.
 INTERRUPTED = "Interrupted"
 CRASHED = "Crashed"
 KILLED = "Killed"
@@ -27,6 +29,9 @@ DOES_NOT_FIT = "DoesNotFit"
 OUT_OF_MEMORY = "OutOfMemory"
 PREEMPTED = "Preempted"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
+
+# Whoever took the node is no fault of the stage: this uses up `spec.preemptions`, not a retry.
+DISPLACED = frozenset({PREEMPTED, NODE_LOST})
 
 # Why work that was started does not go on.
 UNSCHEDULABLE = "Unschedulable"

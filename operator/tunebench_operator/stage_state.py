@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -33,6 +33,14 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """How often a stage is started again after it failed, and after it lost its node."""
+
+    retries: int
+    preemptions: int
+
+
+@dataclass(frozen=True)
 class StageState:
     """A stage with the decision about it."""
 
@@ -52,7 +60,7 @@ def decide_stage(
     observed: Observed,
     needed: Sequence[StageState],
     *,
-    retries: int,
+    allowed: Allowed,
     now: datetime,
 ) -> StageState:
     """Decide where a stage stands; `needed` are the stages that must have succeeded."""
@@ -74,7 +82,7 @@ def decide_stage(
     blocked = _decide_blocked(node, needed, number)
     if blocked is not None:
         return blocked
-    return _decide_retry(node, attempts, retries=retries, now=now)
+    return _decide_retry(node, attempts, allowed=allowed, now=now)
 
 
 def build_retry_delay(failures: int) -> timedelta:
@@ -100,22 +108,34 @@ def _decide_blocked(node: Node, needed: Sequence[StageState], number: int) -> St
 
 
 def _decide_retry(
-    node: Node, attempts: Sequence[Attempt], *, retries: int, now: datetime
+    node: Node, attempts: Sequence[Attempt], *, allowed: Allowed, now: datetime
 ) -> StageState:
     """Decide on the next attempt: at once, after a delay, or never."""
-    failures = [attempt for attempt in attempts if attempt.failed]
     following = attempts[-1].number + 1 if attempts else 1
     if not attempts or not attempts[-1].failed:
         return StageState(node, State.READY, reasons.PENDING, attempt=following)
     last = attempts[-1]
     result = last.result
-    if result is None or not result.retryable or len(failures) > retries:
-        return _ended(node, State.FAILED, last)
-    wake_at = (last.finished_at or now) + build_retry_delay(len(failures))
+    # Each kind has a budget of its own.
+    alike = [each for each in attempts if each.failed and each.displaced == last.displaced]
+    limit = allowed.preemptions if last.displaced else allowed.retries
+    if result is None or not result.retryable or len(alike) > limit:
+        return _give_up(node, last, len(alike))
+    # The scheduler makes a stage wait for another node; a failure may come of what is overloaded.
+    delay = FIRST_RETRY_DELAY if last.displaced else build_retry_delay(len(alike))
+    wake_at = (last.finished_at or now) + delay
     message = f"attempt {last.number} failed: {result.reason}: {result.message}"
     state = State.PENDING if now < wake_at else State.READY
     number = last.number if now < wake_at else following
     return StageState(node, state, reasons.RETRYING, message, number, wake_at=wake_at)
+
+
+def _give_up(node: Node, last: Attempt, times: int) -> StageState:
+    ended = _ended(node, State.FAILED, last)
+    if not last.displaced:
+        return ended
+    message = f"{ended.message}; lost its node {times} times, raise `spec.preemptions` to go on"
+    return replace(ended, message=message)
 
 
 def _ended(node: Node, state: State, attempt: Attempt) -> StageState:

@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_elsewhere(
     def reached(prefix: str, mark: str) -> Callable[[], bool]:
         return lambda: any(mark in key for key in server.list_keys(f"runs/{prefix}/"))
 
-    run_until(file, tmp_path / "first", reached("train", "/state.json"))
+    run_until(file, tmp_path / "first", reached("train", "/worker-00000.json"))
     run_until(file, tmp_path / "second", reached("generate", "/partial-"))
     kept = {key: (server.bucket / key).read_bytes() for key in server.list_keys("runs/generate/")}
     # The control was judged before.

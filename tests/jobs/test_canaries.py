@@ -54,7 +54,14 @@ from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE
 from tunebench_jobs.train.loop import Hooks, Work, run_loop
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.session import run_session
-from tunebench_jobs.train.verify import Saved, check_saved, compute_losses, load_saved
+from tunebench_jobs.train.verify import (
+    Saved,
+    check_saved,
+    compute_losses,
+    load_saved,
+    place_model,
+    take_back,
+)
 
 pytestmark = [
     pytest.mark.jobs,
@@ -174,7 +181,7 @@ def test_good_losses_stop_nothing(tmp_path: Path) -> None:
     """The same loop comes to its end, and keeps where the canaries began."""
     _run_script(tmp_path, [1.5, 1.4, 1.45, 1.2, 1.1], build_small_set())
 
-    states = [json.loads(path.read_bytes()) for path in tmp_path.glob("*/state.json")]
+    states = [json.loads(path.read_bytes()) for path in tmp_path.glob("*/*.json")]
     assert [state["position"]["start_loss"] for state in states] == [1.5, 1.5]
 
 
@@ -255,6 +262,28 @@ def test_saved_model_that_differs_is_refused(
         check_saved(trained.build_saved(broken, TuningMethod.LORA, precision), _load(output))
 
     assert caught.value.reason == "SavedModelDiffers"
+
+
+@pytest.mark.parametrize("method", [TuningMethod.LORA, TuningMethod.FULL])
+def test_model_that_fits_no_device_is_compared_layer_by_layer(
+    trained: Trained, method: TuningMethod
+) -> None:
+    """Its layers lie elsewhere until they are needed, and it passes as one that fits does."""
+    output = trained.train(
+        f"large-{method}", method=method, learningRate="1e-3", precision="Float32"
+    )
+    saved = trained.build_saved(output, method, Precision.FLOAT32)
+    canaries = _load(output)
+    examples = build_examples(canaries, load_tokenizer(saved.checkpoint))
+    model = place_model(load_saved(saved), ALONE.device, free_bytes=0)
+    away = all(part.device.type == "meta" for part in model.parameters())
+    check_losses(
+        canaries.losses, compute_losses(model, examples, saved), canaries.precision, MERGED
+    )
+    here = all(part.device.type == "cpu" for part in take_back(model).parameters())
+
+    assert (away, here) == (True, True)
+    check_saved(saved, canaries, free_bytes=0)
 
 
 def test_full_checkpoint_is_compared_too(trained: Trained) -> None:

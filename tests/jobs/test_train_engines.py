@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
+from worker_group import finish_workers, start_workers
 
 pytestmark = pytest.mark.jobs
 
-SCRIPT = Path(__file__).parents[1] / "support" / "train_worker.py"
 DEADLINE_SECONDS = 400
 BATCHES: dict[str, Any] = {
     # 14 examples: the last batch of an epoch is smaller and does not divide.
@@ -45,40 +42,23 @@ ADAPTED = ("None", "ZeRO2", "ZeRO3", "ZeRO2-offload", "ZeRO3-offload-all")
 PACKED_KINDS = ("None", "ZeRO2", "ZeRO3")
 INTERRUPTED = ("None", "ZeRO1", "ZeRO2", "ZeRO3", "ZeRO2-offload", "ZeRO3-offload-all")
 ALONE = ("ZeRO2", "ZeRO3-offload-all")
+# Half of a training here, half there: one worker or two, and ways to spread the state over two.
+MOVES = [
+    ("None", "alone"),
+    ("ZeRO2", "alone"),
+    ("ZeRO3", "alone"),
+    ("alone", "ZeRO1"),
+    ("alone", "ZeRO3-offload-all"),
+    ("ZeRO3", "ZeRO2"),
+    ("ZeRO2-offload", "None"),
+]
 # What docs/training.md promises in float32: of the loss of each step, and of the weights.
 SAME_LOSS = 1e-5
 SAME_WEIGHTS = {"rtol": 0.0, "atol": 1e-4}
 
 
-def _find_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def _run_workers(folder: Path, workers: int, cases: list[dict[str, Any]]) -> None:
-    config = folder / f"workers-{workers}.json"
-    environment = {"OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(folder / "built")}
-    config.write_text(json.dumps({"workers": workers, "port": _find_port(), "cases": cases}))
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(config), str(rank)],
-            env=os.environ | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(workers)
-    ]
-    try:
-        outputs = [process.communicate(timeout=DEADLINE_SECONDS)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    for process, output in zip(started, outputs, strict=True):
-        assert process.returncode == 0, output[-4000:]
+    finish_workers(start_workers(folder, workers, cases), DEADLINE_SECONDS)
 
 
 def _build_case(folder: Path, name: str, steps: int, points: str, **tuning: Any) -> dict[str, Any]:
@@ -108,6 +88,7 @@ def fixture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _build_case(folder, "alone", STEPS, "p-alone", **full),
             _build_case(folder, "alone-LoRA", STEPS, "p-alone-lora", method="LoRA"),
             _build_case(folder, "alone-packed", STEPS, "p-alone-packed", **full, **PACKED),
+            _build_case(folder, "alone-half", STEPS // 2, "m-alone", **full),
             *(
                 _build_case(folder, f"alone-{kind}", STEPS, f"p-1-{kind}", **full, **SPREADS[kind])
                 for kind in ALONE
@@ -115,6 +96,16 @@ def fixture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     )
     cases = []
+    for old, new in MOVES:
+        half = f"m-{old}-{new}"
+        if old == "alone":
+            shutil.copytree(folder / "m-alone", folder / half)
+        else:
+            first = {"workers": 2, **SPREADS[old]}
+            cases.append(_build_case(folder, f"{half}-half", STEPS // 2, half, **full, **first))
+        if new != "alone":
+            then = {"workers": 2, **SPREADS[new]}
+            cases.append(_build_case(folder, f"{old}-to-{new}", STEPS, half, **full, **then))
     for kind, choice in SPREADS.items():
         spread = {"workers": 2, **choice}
         cases.append(_build_case(folder, kind, STEPS, f"p-{kind}", **full, **spread))
@@ -130,6 +121,15 @@ def fixture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name = f"{kind}-packed"
             cases.append(_build_case(folder, name, STEPS, f"b-{kind}", **full, **spread, **PACKED))
     _run_workers(folder, 2, cases)
+    _run_workers(
+        folder,
+        1,
+        [
+            _build_case(folder, f"{old}-to-alone", STEPS, f"m-{old}-alone", **full)
+            for old, new in MOVES
+            if new == "alone"
+        ],
+    )
     return folder
 
 
@@ -207,6 +207,17 @@ def test_interrupted_training_ends_with_the_same_weights(folder: Path, kind: str
     assert half + rest == losses
     for name, value in parameters.items():
         assert torch.equal(resumed[name], value), name
+
+
+@pytest.mark.parametrize(("old", "new"), MOVES)
+def test_another_number_of_workers_goes_on(folder: Path, old: str, new: str) -> None:
+    """A resume point does not depend on how the state was spread."""
+    rest, parameters = _load_result(folder, f"{old}-to-{new}")
+    losses, expected = _load_result(folder, "alone")
+
+    assert rest == pytest.approx(losses[STEPS // 2 :], rel=SAME_LOSS)
+    for name, value in expected.items():
+        torch.testing.assert_close(parameters[name], value, **SAME_WEIGHTS)
 
 
 @pytest.mark.parametrize("kind", ADAPTED)

@@ -125,7 +125,7 @@ def test_run_killed_twice_ends_with_the_same_weights(
     assert (result.reason, result.retryable) == ("WorkerDied", True)
     assert points
 
-    _die_at(stage, int(points[-1].removeprefix("step-")) + 2, lambda process, _: process.kill())
+    _die_at(stage, int(points[-1].split("-")[1]) + 2, lambda process, _: process.kill())
     reached = stage.resume_points()
 
     assert reached > points

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tiny_models import save_tiny_model
 
 from tunebench_api.contract import Report, TrainConfig, parse_stage_document
-from tunebench_jobs.train.resume import STATE_FILE
+from tunebench_jobs.train.points import name_note
 
 POLL_SECONDS = 0.05
 TUNING: dict[str, Any] = {
@@ -104,8 +104,8 @@ class TrainStage:
         return config
 
     def resume_points(self) -> list[str]:
-        """Return the names of the complete resume points."""
-        return sorted(path.parent.name for path in self.output.glob(f"work/step-*/{STATE_FILE}"))
+        """Return the names of the resume points that the first worker has written."""
+        return sorted(path.parent.name for path in self.output.glob(f"work/step-*/{name_note(0)}"))
 
     def log(self) -> str:
         """Return what the stage printed."""

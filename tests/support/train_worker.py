@@ -2,7 +2,8 @@
 
 The config is JSON: `workers`, `port`, and `cases`, each with the `tuning` to run, the `folder` of
 its resume points and the `steps` after which it stops. Rank 0 writes a case's losses, norms of
-gradients, final canaries and parameters to its `result` file.
+gradients, final canaries and parameters to its `result` file, and each step as a line to its
+`trace`, if it has one.
 """
 
 from __future__ import annotations
@@ -112,15 +113,16 @@ def _run_case(case: dict[str, Any], place: Place) -> None:
     def note(position: Position, _total: int) -> None:
         losses.append(position.last_losses[-1])
         norms.append(position.gradient_norm)
-
-    def stop(position: Position, _folder: Path) -> None:
+        if "trace" in case and place.rank == 0:
+            with Path(case["trace"]).open("a") as trace:
+                trace.write(f"{position.step}\n")
         if position.step == case["steps"]:
             canaries.extend(compute_canaries(engine, work, place))
             gathered.update(engine.trained())
             raise Stopped
 
     with suppress(Stopped):
-        run_loop(engine, work, place, Hooks(on_step=note, on_resume_point=stop))
+        run_loop(engine, work, place, Hooks(on_step=note, on_resume_point=lambda _: None))
     if place.rank == 0:
         notes = {"losses": losses, "norms": norms, "canaries": canaries}
         texts = {name: json.dumps(values) for name, values in notes.items()}

@@ -170,6 +170,27 @@ def test_an_oom_killed_worker_is_told_even_by_a_job_that_cannot_know() -> None:
     assert "a training worker died" in stage.message
 
 
+def test_an_evicted_worker_is_no_failure_of_the_job_that_missed_it() -> None:
+    """Ray only sees a worker vanish; its pod says that the node was taken, and no retry is used."""
+    cluster, work = make_cluster(StageKind.TRAIN, retries=0, preemptions=1)
+    result = StageResult(
+        state=ResultState.FAILED,
+        reason="WorkerDied",
+        message="a training worker died",
+        retryable=True,
+        finished_at=cluster.now.isoformat(),
+    )
+    cluster.report(work, result)
+    taken = {"type": "DisruptionTarget", "status": "True", "message": "node is drained"}
+    add_pod(cluster, work, conditions=[taken])
+    cluster.step()
+    del cluster.objects["Pod", "pod-1"]
+    status, _ = tell(cluster)
+    stage = next(each for each in status.stages if each.name == "train/one")
+
+    assert (stage.state, stage.attempt) == ("Running", 2)
+
+
 def test_kueue_that_admits_nothing_is_told() -> None:
     """Work that Kueue holds back names its queue."""
     cluster, work = make_cluster(StageKind.TRAIN, queue={"name": "team-a"})

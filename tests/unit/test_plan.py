@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_run import make_run
 from plan_world import World, finish, models, reason_of
 
-from tunebench_api.contract import Progress, ResultState, ScoreConfig, StageKind
+from tunebench_api.contract import NODE_LOST, Progress, ResultState, ScoreConfig, StageKind
 from tunebench_operator import reasons
 from tunebench_operator.graph import build_graph
 from tunebench_operator.observed import Attempt
+from tunebench_operator.plan import Plan
 
 
 def test_a_run_starts_every_stage_once_in_the_order_of_the_flow() -> None:
@@ -192,6 +196,47 @@ def test_retries_end() -> None:
     assert result.finished
     assert reason_of(result) == "Unavailable"
     assert max(child.attempt for child in world.started) == 2
+
+
+def _train_until_final(world: World, reasons_in_turn: Iterable[str]) -> Plan:
+    """Let every training end with the next reason, and all else succeed."""
+    turns = itertools.cycle(reasons_in_turn)
+    for _ in range(200):
+        result = world.step()
+        world.now += timedelta(minutes=10)
+        if result.finished:
+            return result
+        world.answer()
+        for name in world.workers():
+            if name.startswith("train"):
+                world.end(name, state=ResultState.FAILED, reason=next(turns), retryable=True)
+            else:
+                world.end(name)
+    msg = "the run must end"
+    raise AssertionError(msg)
+
+
+@pytest.mark.parametrize("lost", [reasons.PREEMPTED, NODE_LOST])
+def test_a_lost_node_is_no_failure(lost: str) -> None:
+    """Preemptions have a budget of their own, and say which field to raise once it is spent."""
+    world = World(make_run(models=models("one"), retries=0, preemptions=4))
+    result = _train_until_final(world, [lost])
+    (model,) = result.status.models
+
+    assert [child.attempt for child in world.started if child.key == "train/one"] == [1, 2, 3, 4, 5]
+    assert model.reason == lost
+    assert "`spec.preemptions`" in model.message
+
+
+def test_failures_and_preemptions_are_counted_apart() -> None:
+    """Whichever budget is spent first ends the stage."""
+    world = World(make_run(models=models("one"), retries=1, preemptions=4))
+    result = _train_until_final(world, [reasons.PREEMPTED, "WorkerDied"])
+    (model,) = result.status.models
+
+    assert len([child for child in world.started if child.key == "train/one"]) == 4
+    assert model.reason == "WorkerDied"
+    assert "preemptions" not in model.message
 
 
 def test_suspend_stops_everything_and_keeps_what_is_done() -> None:

@@ -32,9 +32,16 @@ def make_death(name: str, text: str) -> Exception:
         pytest.param(
             "ActorDiedError",
             f"The actor died because its node has died.\n{PROCESSES}",
-            "WorkerDied",
-            ("The actor died because its node has died.",),
+            "NodeLost",
+            ("the node of a training worker is gone", "because its node has died."),
             id="node",
+        ),
+        pytest.param(
+            "ActorDiedError",
+            f"The actor is dead because its worker process has died.\n{PROCESSES}",
+            "WorkerDied",
+            ("a training worker died", "its worker process has died."),
+            id="process",
         ),
     ],
 )

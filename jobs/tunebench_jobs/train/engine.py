@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from tunebench_api.v1alpha1 import DeepSpeed, Offload, TuningMethod, TuningSpec
 from tunebench_jobs.train.loss import AnswerLoss, Rows, compute_token_losses
+from tunebench_jobs.train.shards import Piece, Shard, Span, Spans, State, copy_to_host
+from tunebench_jobs.train.zero_state import ZeroState
 
 _MAX_GRADIENT_NORM = 1.0
-_STATE_FILE = "training.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 _ZERO_STAGES = {DeepSpeed.ZERO1: 1, DeepSpeed.ZERO2: 2, DeepSpeed.ZERO3: 3}
 
 
@@ -37,11 +36,22 @@ class Engine(Protocol):
         Returns the norm of the gradients before they were clipped, where it is known.
         """
 
-    def save(self, folder: Path) -> None:
-        """Write what is needed to go on at this step."""
+    @property
+    def shards(self) -> int:
+        """How many workers hold the training state between them."""
 
-    def load(self, folder: Path) -> None:
-        """Go back to where `save` was called."""
+    @property
+    def spans(self) -> Spans:
+        """What this worker needs of a training state to go on."""
+
+    def copy_state(self) -> Shard:
+        """Copy this worker's part of the training state to host memory, after any step.
+
+        Nothing: the first workers hold all of it.
+        """
+
+    def restore(self, state: State, step: int) -> None:
+        """Go back to where the state was copied, after so many steps; whoever copied it."""
 
     def trained(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each trained parameter, whole and on the CPU, with its name in the model."""
@@ -96,28 +106,45 @@ class PlainEngine:
         self._optimizer.zero_grad(set_to_none=True)
         return float(norm)
 
-    def save(self, folder: Path) -> None:
-        """Write parameters and moments as one safetensors file, on the first worker."""
-        if dist.is_initialized() and dist.get_rank() > 0:
-            return
-        state = {}
-        for name, parameter in self._named():
-            state[f"{name}|value"] = parameter.detach().cpu().contiguous()
-            for moment in _MOMENTS:
-                value = self._optimizer.state[parameter][moment]
-                state[f"{name}|{moment}"] = value.detach().cpu().contiguous()
-        save_file(state, folder / _STATE_FILE)
+    @property
+    def shards(self) -> int:
+        """All workers have the same: the first one's is enough."""
+        return 1
 
-    def load(self, folder: Path) -> None:
+    @property
+    def spans(self) -> Spans:
+        """Everything, on every worker."""
+        return {name: Span(0, parameter.numel()) for name, parameter in self._named()}
+
+    def copy_state(self) -> Shard:
+        """Copy parameters and moments, on the first worker."""
+        if dist.is_initialized() and dist.get_rank() > 0:
+            return {}
+        return {
+            name: Piece(
+                Span(0, parameter.numel()),
+                copy_to_host(parameter),
+                *(copy_to_host(each) for each in self._list_moments(parameter)),
+            )
+            for name, parameter in self._named()
+        }
+
+    def restore(self, state: State, step: int) -> None:
         """Read the same on every worker."""
-        state = load_file(folder / _STATE_FILE)
+        fused = self._optimizer.defaults["fused"]
         with torch.no_grad():
             for name, parameter in self._named():
-                parameter.copy_(state[f"{name}|value"])
+                piece = state.read(name, Span(0, parameter.numel()))
+                parameter.copy_(piece.value.view_as(parameter))
+                # A fused AdamW keeps its step counter beside the parameter.
+                place = parameter.device if fused else "cpu"
+                moments = {each: getattr(piece, each) for each in _MOMENTS}
                 self._optimizer.state[parameter] = {
-                    # A fused AdamW keeps its step counter beside the parameter.
-                    moment: state[f"{name}|{moment}"].to(parameter.device)
-                    for moment in _MOMENTS
+                    "step": torch.tensor(float(step), device=place),
+                    **{
+                        each: moment.view_as(parameter).to(parameter.device)
+                        for each, moment in moments.items()
+                    },
                 }
 
     def trained(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -127,6 +154,11 @@ class PlainEngine:
 
     def _named(self) -> list[tuple[str, Any]]:
         return _list_trained(self._loss)
+
+    def _list_moments(self, parameter: Any) -> list[torch.Tensor]:
+        # None where no step has changed the parameter.
+        state = self._optimizer.state.get(parameter, {})
+        return [state.get(each, torch.zeros_like(parameter)) for each in _MOMENTS]
 
     def _no_exchange(self) -> AbstractContextManager[None]:
         if isinstance(self._module, DistributedDataParallel):
@@ -153,6 +185,9 @@ class ZeroEngine:
             config=_build_zero_config(tuning, stage),
             dist_init_required=False,
         )
+        self._state = ZeroState(
+            self._engine, _list_trained(loss), partitioned=stage == _ZERO_STAGES[DeepSpeed.ZERO3]
+        )
 
     def accumulate(self, rows: Rows, *, weight: float, last: bool) -> float:
         """Tell DeepSpeed where a step ends: steps may differ in micro-batches."""
@@ -175,15 +210,23 @@ class ZeroEngine:
         norm = self._engine.get_global_grad_norm()
         return None if norm is None else float(norm)
 
-    def save(self, folder: Path) -> None:
-        """Write every worker's partition, in DeepSpeed's own files."""
-        self._engine.save_checkpoint(
-            str(folder), tag="state", save_latest=False, exclude_frozen_parameters=True
-        )
+    @property
+    def shards(self) -> int:
+        """Each worker has a part."""
+        return int(dist.get_world_size())
 
-    def load(self, folder: Path) -> None:
-        """Read this worker's partition; the files come from this stage's own folder."""
-        self._engine.load_checkpoint(str(folder), tag="state", load_module_strict=False)
+    @property
+    def spans(self) -> Spans:
+        """What is in this worker's partitions."""
+        return self._state.spans
+
+    def copy_state(self) -> Shard:
+        """Copy this worker's partitions."""
+        return self._state.copy()
+
+    def restore(self, state: State, step: int) -> None:
+        """Fill this worker's partitions, and with them everybody's parameters."""
+        self._state.restore(state, step)
 
     def trained(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the parameters one by one, so that never all of them are gathered at once."""

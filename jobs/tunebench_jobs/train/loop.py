@@ -13,7 +13,6 @@ import torch
 from tunebench_api.v1alpha1 import Packing, TuningSpec
 from tunebench_jobs.train.ahead import read_ahead
 from tunebench_jobs.train.batches import Build, StepBatches, build_batches
-from tunebench_jobs.train.bucket_points import BucketPoints
 from tunebench_jobs.train.curve import CurvePoint, extend_curve
 from tunebench_jobs.train.engine import Engine
 from tunebench_jobs.train.examples import TrainSet
@@ -22,13 +21,14 @@ from tunebench_jobs.train.gauges import Gauges
 from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.loss import Rows, build_packed_row, build_rows
 from tunebench_jobs.train.place import Place
-from tunebench_jobs.train.resume import find_resume_point, save_resume_point
+from tunebench_jobs.train.points import ResumePoints
 from tunebench_jobs.train.schedule import (
     Sizes,
     build_learning_rate,
     build_steps,
     count_steps,
 )
+from tunebench_jobs.train.shelves import FolderShelf, Shelf
 from tunebench_jobs.train.token_table import TokenRow
 from tunebench_jobs.train.watch import WINDOW, check_exploding, check_finite, check_learnable
 
@@ -47,19 +47,18 @@ class Work:
     folder: Path
     identity: str
     # Where the store lies in a bucket; then `folder` is not used.
-    bucket: BucketPoints | None = None
+    bucket: Shelf | None = None
     # What a step computes; absent: not known.
     cost: Cost | None = None
 
-    @property
-    def sizes(self) -> Sizes:
-        """How examples are dealt out."""
+    def build_sizes(self, workers: int) -> Sizes:
+        """Return how examples are dealt out to workers, who may be more or fewer than before."""
         tuning = self.tuning
         packed = tuning.packing is Packing.BEST_FIT
         return Sizes(
             tuning.batch_size,
             tuning.micro_batch_size,
-            tuning.workers,
+            workers,
             # As many tokens as the longest rows of a micro-batch without packing.
             row_tokens=tuning.micro_batch_size * tuning.max_length if packed else None,
         )
@@ -84,10 +83,10 @@ class _Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Hooks:
-    """Whom is told: after each step, after each resume point, and once before the first step."""
+    """Whom is told: after each step, of each resume point once written, and before the first step."""
 
     on_step: Callable[[Position, int], None]
-    on_resume_point: Callable[[Position, Path], None]
+    on_resume_point: Callable[[str], None]
     on_ready: Callable[[Gauges], None] = lambda _: None
 
 
@@ -97,16 +96,18 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
     Raises:
         InputError: The loss is not a finite number or explodes, or a batch teaches nothing.
     """
-    position = _resume(engine, work, place)
+    points = ResumePoints(work.bucket or FolderShelf(work.folder), work.identity, place)
+    position = _resume(engine, points)
     if position.step == 0 and work.train_set.canaries:
         losses = compute_canaries(engine, work, place)
         position = position.model_copy(update={"start_loss": build_mean(losses)})
     total = work.total_steps
+    sizes = work.build_sizes(place.workers)
     steps = build_steps(
-        work.train_set.lengths, work.sizes, seed=work.seed, first=position.step, end=total
+        work.train_set.lengths, sizes, seed=work.seed, first=position.step, end=total
     )
     batches = build_batches(steps, work.train_set, place.rank, choose_rows(work, place))
-    with read_ahead(batches) as coming:
+    with read_ahead(batches) as coming, points.writing(hooks.on_resume_point):
         while position.step < total:
             started = time.monotonic()
             step = next(coming)
@@ -115,8 +116,7 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
             position = _advance(position, work, step, taken, (time.monotonic() - started, waited))
             check_exploding(position)
             hooks.on_step(position, total)
-            if position.step % work.tuning.checkpoint_steps == 0 or position.step == total:
-                _keep(engine, work, place, hooks, position)
+            _keep(engine, work, points, hooks, position)
     return position
 
 
@@ -135,28 +135,25 @@ def build_mean(losses: Sequence[tuple[float, ...]]) -> float:
     return sum(map(sum, losses)) / sum(map(len, losses))
 
 
-def _keep(engine: Engine, work: Work, place: Place, hooks: Hooks, position: Position) -> None:
-    if work.bucket is not None:
-        work.bucket.save(engine, position, work.identity, hooks.on_resume_point)
-        return
-    folder = save_resume_point(
-        engine, position, work=work.folder, identity=work.identity, place=place
-    )
-    hooks.on_resume_point(position, folder)
+def _keep(
+    engine: Engine, work: Work, points: ResumePoints, hooks: Hooks, position: Position
+) -> None:
+    """Begin to write a resume point where one is due, and tell of the one before."""
+    written = points.poll()
+    if position.step % work.tuning.checkpoint_steps == 0 or position.step == work.total_steps:
+        before = points.save(engine.copy_state, position, shards=engine.shards)
+        written = before or written
+    if written:
+        hooks.on_resume_point(written)
 
 
-def _resume(engine: Engine, work: Work, place: Place) -> Position:
-    found = (
-        work.bucket.find(work.identity)
-        if work.bucket is not None
-        else find_resume_point(work.folder, work.identity)
-    )
-    # Nobody may write to the folder before all have looked.
-    place.meet()
-    if found is None:
-        return Position()
-    engine.load(found[0])
-    return found[1]
+def _resume(engine: Engine, points: ResumePoints) -> Position:
+    found = points.find(engine.spans)
+    if found is not None:
+        with found.open() as state:
+            engine.restore(state, found.position.step)
+    points.release()
+    return Position() if found is None else found.position
 
 
 def _take_step(engine: Engine, work: Work, place: Place, step: StepBatches, number: int) -> _Taken:

@@ -35,7 +35,6 @@ from tunebench_jobs.records import dump_jsonl
 from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.tracking.training.files import list_tracker_files
 from tunebench_jobs.tracking.training.trackers import Training, open_trackers
-from tunebench_jobs.train.bucket_points import BucketPoints
 from tunebench_jobs.train.curve import CURVE_FILE
 from tunebench_jobs.train.engine import Engine, build_engine
 from tunebench_jobs.train.examples import TRAIN_FILE, TrainSet
@@ -56,6 +55,7 @@ from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import find_precision, prepare_model
 from tunebench_jobs.train.prepared import PREPARED_FOLDER, Source, open_train_set
 from tunebench_jobs.train.segments import use_segments
+from tunebench_jobs.train.shelves import BucketShelf
 from tunebench_jobs.train.verify import Saved, build_canary_file, check_saved, free_memory
 from tunebench_jobs.train.watch import check_below_start
 
@@ -88,8 +88,8 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
             seed=config.seed,
             padding=int(session.tokenizer.pad_token_id),
             folder=context.output / WORK_FOLDER,
-            bucket=_open_points(context, place),
-            identity=f"{session.base_digest}:{session.train_set.digest}:{place.workers}",
+            bucket=_open_shelf(context, place),
+            identity=f"{session.base_digest}:{session.train_set.digest}",
             cost=build_cost(session.model, _count),
         )
         saved_dtype = _find_saved_dtype(session.model)
@@ -192,10 +192,10 @@ def _publish(
         send_checkpoint(context.mirror, context.runtime.output)
 
 
-def _open_points(context: StageContext, place: Place) -> BucketPoints | None:
+def _open_shelf(context: StageContext, place: Place) -> BucketShelf | None:
     if context.mirror is None:
         return None
-    return BucketPoints(context.mirror, context.runtime.output, place)
+    return BucketShelf(context.mirror, context.runtime.output, place.rank)
 
 
 def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:

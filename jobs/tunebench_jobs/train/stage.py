@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.contract import Artefact, Progress, TrainConfig
+from tunebench_api.contract import NODE_LOST, Artefact, Progress, TrainConfig
 from tunebench_api.sizing.settled import Sizing
 from tunebench_api.v1alpha1 import DeepSpeed
 from tunebench_jobs.canaries import CANARY_FILE
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 _MESSAGE_CHARACTERS = 1500
 # Ray says first what happened, and then lists processes.
 _DEATH_CHARACTERS = 300
+_NODE_DIED = "its node has died"
 _MEMORY_USED = re.compile(r"[\d.]+ ?GB used / [\d.]+ ?GB limit")
 _BESIDE = (CURVE_FILE, CANARY_FILE)
 _SNAPSHOT_FILE = "checkpoint_manager_snapshot.json"
@@ -129,11 +130,22 @@ def _build_death(failure: Exception) -> RetryableError:
             "`resources.pool` more memory; training goes on from its last resume point"
         )
         return RetryableError(msg, reason=OUT_OF_MEMORY)
+    if _NODE_DIED in text:
+        return _build_node_lost(text)
     msg = (
         f"a training worker died, perhaps for lack of memory: {text[:_DEATH_CHARACTERS]}; "
         "training goes on from its last resume point"
     )
     return RetryableError(msg, reason="WorkerDied")
+
+
+def _build_node_lost(text: str) -> RetryableError:
+    """Return the error for workers whose node was taken, or went without a word."""
+    msg = (
+        f"the node of a training worker is gone: {text[:_DEATH_CHARACTERS]}; training goes on from "
+        "its last resume point"
+    )
+    return RetryableError(msg, reason=NODE_LOST)
 
 
 def _fit(context: StageContext, config: TrainConfig, sizing: Sizing) -> None:
@@ -153,7 +165,12 @@ def _fit(context: StageContext, config: TrainConfig, sizing: Sizing) -> None:
         scaling = ray.train.ScalingConfig(
             num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, "GPU": int(gpus)}
         )
-        running = ray.train.RunConfig(name=WORK_FOLDER, **_find_storage(context))
+        running = ray.train.RunConfig(
+            name=WORK_FOLDER,
+            # The planner counts attempts, and knows why pods went; Ray would go on for ever.
+            failure_config=ray.train.FailureConfig(max_failures=0, max_preemption_failures=0),
+            **_find_storage(context),
+        )
         trainer = _build_trainer(
             config,
             train_loop_config={
@@ -168,6 +185,8 @@ def _fit(context: StageContext, config: TrainConfig, sizing: Sizing) -> None:
         except ray.train.WorkerGroupError as error:
             logger.error("workers failed: %s", error)  # noqa: TRY400 - has the workers' tracebacks
             raise build_job_error(error.worker_failures, context.store) from error
+        except ray.train.PreemptionError as error:
+            raise _build_node_lost(" ".join(str(error).split())) from error
         except ray.train.TrainingFailedError as error:
             raise RetryableError(f"training failed: {error}", reason="TrainFailed") from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebench_api.contract import Progress, Runtime, TrainConfig
@@ -13,7 +12,6 @@ from tunebench_api.sizing.settled import build_written
 from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.models import leave_out_nf4
-from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.room import describe_shrunk, memory_errors
 
@@ -50,36 +48,14 @@ def run_worker(arguments: Mapping[str, str]) -> None:
     sizing = context.runtime.sizing or build_written(config.tuning)
     reporter = _Reporter(context if place.rank == 0 else None, describe_shrunk(sizing))
 
-    def keep(position: Position, folder: Path) -> None:
-        reporter.checkpoint = folder.name
-        if context.mirror is not None:
-            _send(context.mirror, position, folder)
-            return
-        ray.train.report(
-            {"step": position.step, "loss": position.last_losses[-1]},
-            # All workers wrote to the store already; Ray only has to know.
-            checkpoint=ray.train.Checkpoint(str(folder)) if place.rank == 0 else None,
-            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
-        )
-
     reporter.say("loading the model")
-    hooks = Hooks(on_step=reporter.tell, on_resume_point=keep, on_ready=reporter.watch)
+    hooks = Hooks(
+        on_step=reporter.tell,
+        on_resume_point=reporter.note_checkpoint,
+        on_ready=reporter.watch,
+    )
     with memory_errors(sizing, DEVICE_WORDS[device.type]):
         run_session(config, context, place, hooks)
-
-
-def _send(mirror: Mirror, position: Position, folder: Path) -> None:
-    """Have Ray Train bring this worker's files of a resume point to the bucket."""
-    import ray.train  # noqa: PLC0415 - likewise
-
-    # With plain data parallelism the first worker alone has files.
-    mine = ray.train.Checkpoint.from_directory(str(folder)) if any(folder.iterdir()) else None
-    with mirror.bucket.errors():
-        ray.train.report(
-            {"step": position.step, "loss": position.last_losses[-1]},
-            checkpoint=mine,
-            checkpoint_dir_name=folder.name,
-        )
 
 
 class _Reporter:
@@ -92,7 +68,11 @@ class _Reporter:
         self._told = float("-inf")
         self._begin: tuple[float, Position] | None = None
         self._gauges: Gauges | None = None
-        self.checkpoint: str | None = None
+        self._checkpoint: str | None = None
+
+    def note_checkpoint(self, name: str) -> None:
+        """Name the newest resume point from now on."""
+        self._checkpoint = name
 
     def watch(self, gauges: Gauges) -> None:
         """Read these whenever there is something to say."""
@@ -125,7 +105,7 @@ class _Reporter:
                 eta_seconds=None if left is None else round(left),
                 tokens_per_second=None if speed is None else f"{speed:.0f}",
                 gradient_norm=_format(position.gradient_norm, 4),
-                checkpoint=self.checkpoint,
+                checkpoint=self._checkpoint,
                 **self._read(first, position),
             )
         )

@@ -85,7 +85,13 @@ class BenchmarkRunSpec(Wire):
         default=1, description="Models in training at once. Absent: 1."
     )
     retries: Annotated[int, Field(ge=0, le=20)] = Field(
-        default=2, description="Times that a failed stage is tried again. Absent: 2."
+        default=2,
+        description="Times that a failed stage is tried again, besides `preemptions`. Absent: 2.",
+    )
+    preemptions: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=50,
+        description="Times that a stage is started again because its node was taken or lost: "
+        "evicted, preempted, or gone. Training goes on from its last checkpoint. Absent: 50.",
     )
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = Field(
         default=0, description="Seed of everything random. Absent: 0."
