@@ -12,6 +12,7 @@ stage reports once a second, which is how they are counted.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -107,7 +108,9 @@ def measure_kills(folder: Path, options: argparse.Namespace) -> None:
         f"in the mean {statistics.mean(repeated):.1f}; interval {INTERVAL}"
     )
     print(f"weights: {compare_weights(whole.output, stage.output)}")
-    print(f"losses the same: {load_summary(whole)['train_loss'] == load_summary(stage)['train_loss']}")
+    print(
+        f"losses the same: {load_summary(whole)['train_loss'] == load_summary(stage)['train_loss']}"
+    )
 
 
 def kill_once(stage: TrainStage, moments: random.Random) -> Turn:
@@ -116,7 +119,9 @@ def kill_once(stage: TrainStage, moments: random.Random) -> Turn:
     process = stage.start()
     children: list[psutil.Process] = []
     try:
-        wait_until(lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step")
+        wait_until(
+            lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step"
+        )
         assert process.poll() is None, stage.log()[-3000:]
         first = find_step(stage)
         time.sleep(moments.uniform(0, 2.5 * INTERVAL))
@@ -138,7 +143,9 @@ def watch_last_run(stage: TrainStage) -> int:
     stage.report_file.unlink(missing_ok=True)
     process = stage.start()
     try:
-        wait_until(lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step")
+        wait_until(
+            lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step"
+        )
         first = find_step(stage)
         process.wait(DEADLINE_SECONDS)
     finally:
@@ -210,7 +217,9 @@ def time_steps(
             env={**os.environ, **environment},
         )
     try:
-        wait_until(lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step")
+        wait_until(
+            lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step"
+        )
         began, first = time.monotonic(), find_step(stage)
         wait_until(
             lambda: "saving" in stage.load_report().progress.message or process.poll() is not None,
@@ -247,7 +256,9 @@ def measure_ray(folder: Path, options: argparse.Namespace) -> None:
     share = (ray - alone + POINTS_IN_TEN_MINUTES * stall) / TEN_MINUTES
     print(f"with Ray Train {ray:.1f} s, without Ray {alone:.1f} s: {ray - alone:.1f} s for Ray")
     print(f"a resume point holds the training up for {1000 * stall:.1f} ms")
-    print(f"a report to a file takes {1000 * plain['report_seconds']:.1f} ms, once a second at most")
+    print(
+        f"a report to a file takes {1000 * plain['report_seconds']:.1f} ms, once a second at most"
+    )
     print(f"of ten minutes, with {POINTS_IN_TEN_MINUTES} points: {100 * share:.1f}%", flush=True)
 
 
@@ -277,7 +288,7 @@ def run_plain(document: Path) -> dict[str, float]:
     # Between two steps lies a step, whose time is known, and what a point holds up.
     stalls = [
         (moment - before) - (worked - worked_before)
-        for (before, worked_before), (moment, worked) in zip(seen, seen[1:], strict=False)
+        for (before, worked_before), (moment, worked) in itertools.pairwise(seen)
     ]
     began = time.monotonic()
     for step in range(20):

@@ -325,7 +325,9 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
     shutil.rmtree(output)
 
     def points() -> list[str]:
-        return sorted(key for key in server.list_keys("runs/train/x/") if "/worker-00000.json" in key)
+        return sorted(
+            key for key in server.list_keys("runs/train/x/") if "/worker-00000.json" in key
+        )
 
     process = start(tmp_path, _train(tmp_path, "one"))
     children: list[psutil.Process] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Mapping
@@ -19,7 +20,15 @@ from tunebench_jobs.errors import InputError, RetryableError
 from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.points import Found, ResumePoints, name_note, name_shard
-from tunebench_jobs.train.shards import PARTS, Piece, Shard, Span, list_spans, open_state, save_shard
+from tunebench_jobs.train.shards import (
+    PARTS,
+    Piece,
+    Shard,
+    Span,
+    list_spans,
+    open_state,
+    save_shard,
+)
 from tunebench_jobs.train.shelves import FolderShelf
 
 pytestmark = pytest.mark.jobs
@@ -80,7 +89,7 @@ def test_any_span_is_read_from_any_shards(
     folder = tmp_path_factory.mktemp("shards")
     edges = [0, *sorted(cuts), NUMBERS]
     shards = []
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         path = folder / f"{begin}.safetensors"
         shard = make_shard(begin, end - begin)
         save_shard(shard, path)
@@ -179,7 +188,7 @@ class SlowShelf(FolderShelf):
 
 
 def test_training_goes_on_while_a_point_is_written(tmp_path: Path) -> None:
-    """The state is that of the step, whatever later steps do; a second point waits for the first."""
+    """The state is that of its step, whatever later ones do; a second point waits for the first."""
     shelf = SlowShelf(tmp_path)
     points = ResumePoints(shelf, "same", make_place())
     weights = torch.zeros(NUMBERS)

@@ -204,9 +204,7 @@ class ResumePoints:
 
 
 def _holds_any(held: Spans, wanted: Spans) -> bool:
-    return any(
-        span.overlap(wanted[name]).length for name, span in held.items() if name in wanted
-    )
+    return any(span.overlap(wanted[name]).length for name, span in held.items() if name in wanted)
 
 
 def _list_newest_first(files: Mapping[str, AbstractSet[str]]) -> list[str]:

@@ -31,7 +31,6 @@ from tunebench_jobs.models import load_model, load_tokenizer
 from tunebench_jobs.train.examples import TrainSet
 from tunebench_jobs.train.loss import AnswerLoss, build_rows, compute_token_losses
 
-
 # For what the canaries compute, on top of the weights.
 _SPARE_BYTES = 2 << 30
 

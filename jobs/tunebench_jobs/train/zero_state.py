@@ -130,7 +130,7 @@ def _list_held(optimizer: Any, named: Named) -> Iterator[_Held]:
 
 
 def _list_held_partitioned(optimizer: Any, named: Named) -> Iterator[_Held]:
-    """Yield what ZeRO-3 gave to this worker: an equal part of every parameter, padded at the end."""
+    """Yield what ZeRO-3 gave to this worker: an equal part of each parameter, the last padded."""
     for name, parameter in named:
         group, at, length = optimizer.grad_position[optimizer.get_param_id(parameter)]
         start = dist.get_rank() * length
