@@ -319,7 +319,7 @@ def _run_train(tmp_path: Path, document: StageDocument) -> StageResult:
 def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) -> None:
     """Killed with its machine, training goes on at a complete resume point: the same adapter."""
     _put_train_set(tmp_path)
-    whole = _run_train(tmp_path, _train(tmp_path, "whole"))
+    whole = _run_train(tmp_path, _train(tmp_path, "whole", epochs=30))
     output = server.bucket / "runs/train/x"
     expected = build_file_digest(output / "checkpoint/adapter_model.safetensors")
     shutil.rmtree(output)
@@ -329,7 +329,7 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
             key for key in server.list_keys("runs/train/x/") if "/worker-00000.json" in key
         )
 
-    process = start(tmp_path, _train(tmp_path, "one"))
+    process = start(tmp_path, _train(tmp_path, "one", epochs=30))
     children: list[psutil.Process] = []
     try:
         wait_until(
@@ -349,7 +349,7 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
     assert len(points()) in {2, 3}
     assert not (output / RESULT_FILE).exists()
 
-    result = _run_train(tmp_path, _train(tmp_path, "two"))
+    result = _run_train(tmp_path, _train(tmp_path, "two", epochs=30))
     log = (tmp_path / "log").read_text()
 
     assert result.summary["train_loss"] == whole.summary["train_loss"]

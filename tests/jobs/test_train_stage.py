@@ -30,6 +30,10 @@ from tunebench_jobs.train.curve import CURVE_FILE, CurvePoint
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(600)]
 
+# Steps take milliseconds; there must be some left when a test has found the process to kill.
+EPOCHS = 30
+STEPS = 4 * EPOCHS
+
 
 @pytest.fixture(name="store", scope="module")
 def fixture_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,7 +45,7 @@ def fixture_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(name="whole", scope="module")
 def fixture_whole(store: Path) -> tuple[TrainStage, StageResult]:
     """Return a run of LoRA without interruption."""
-    stage = TrainStage(store, "whole", maxLength=512)
+    stage = TrainStage(store, "whole", maxLength=512, epochs=EPOCHS)
     return stage, _expect_success(stage, stage.run())
 
 
@@ -69,10 +73,10 @@ def test_lora_learns_and_leaves_a_checkpoint(whole: tuple[TrainStage, StageResul
     summary = result.summary
 
     assert summary["train_loss"]["last"] < summary["train_loss"]["first"] - 0.5
-    assert (summary["steps"], summary["examples"], summary["dropped"]) == (16, 16, 1)
+    assert (summary["steps"], summary["examples"], summary["dropped"]) == (STEPS, 16, 1)
     assert 0 < summary["answer_tokens"] < summary["tokens"]
     assert 0 < summary["parameters"]["trained"] < summary["parameters"]["total"]
-    assert manifest.facts.steps == 16
+    assert manifest.facts.steps == STEPS
     curve = load_curve(stage)
 
     assert {artefact.path for artefact in result.artefacts} == {
@@ -80,7 +84,7 @@ def test_lora_learns_and_leaves_a_checkpoint(whole: tuple[TrainStage, StageResul
         CURVE_FILE,
         *(f"checkpoint/{name}" for name in (*manifest.files, "manifest.json")),
     }
-    assert [point.step for point in curve] == list(range(1, 17))
+    assert [point.step for point in curve] == list(range(1, STEPS + 1))
     assert curve[0].loss == pytest.approx(summary["train_loss"]["first"], abs=1e-4)
     assert curve[-1].tokens == summary["tokens"]
     assert all((point.gradient_norm or 0) > 0 for point in curve)
@@ -116,7 +120,7 @@ def test_run_killed_twice_ends_with_the_same_weights(
     store: Path, whole: tuple[TrainStage, StageResult]
 ) -> None:
     """A dead worker, then `kill -9` of the stage: the third attempt gives the very same adapter."""
-    stage = TrainStage(store, "killed", maxLength=512)
+    stage = TrainStage(store, "killed", maxLength=512, epochs=EPOCHS)
 
     _die_at(stage, 2, lambda _, children: _find_worker(children).kill())
     result = _expect_failure(stage, stage.load_report())
@@ -149,7 +153,7 @@ def test_run_killed_twice_ends_with_the_same_weights(
 
 def test_terminated_stage_leaves_no_process(store: Path) -> None:
     """SIGTERM, as a planner sends it, ends Ray and the workers; code 1: it may be retried."""
-    stage = TrainStage(store, "terminated", maxLength=512)
+    stage = TrainStage(store, "terminated", maxLength=512, epochs=EPOCHS)
 
     code = _die_at(stage, 1, lambda process, _: process.send_signal(signal.SIGTERM))
 
