@@ -276,7 +276,7 @@ class _Planner:
                 if variant.name == best:
                     node = replace(group.build_node([variant]), key=names.KEPT_KEY)
                     return decide_stage(
-                        node, self.observed, (), retries=self.run.spec.retries, now=self.now
+                        node, self.observed, (), allowed=self._allowed, now=self.now
                     )
         return None
 
