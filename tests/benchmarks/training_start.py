@@ -189,7 +189,7 @@ def run_steps(folder: Path) -> dict[str, Any]:
     quiet = Hooks(lambda *_: None, lambda *_: None)
     position = run_loop(engine, work, place, quiet)
     started = time.monotonic()
-    steps = build_steps(train_set.lengths, work.sizes, seed=0, first=0, end=STEPS)
+    steps = build_steps(train_set.lengths, work.build_sizes(1), seed=0, first=0, end=STEPS)
     for _ in build_batches(steps, train_set, 0, choose_rows(work, place)):
         pass
     inline = time.monotonic() - started

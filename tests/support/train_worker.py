@@ -111,6 +111,9 @@ def _run_case(case: dict[str, Any], place: Place) -> None:
     canaries: list[tuple[float, ...]] = []
 
     def note(position: Position, _total: int) -> None:
+        if position.step > case["steps"]:
+            # Once the resume point of the step before is being written.
+            raise Stopped
         losses.append(position.last_losses[-1])
         norms.append(position.gradient_norm)
         if "trace" in case and place.rank == 0:
@@ -119,7 +122,6 @@ def _run_case(case: dict[str, Any], place: Place) -> None:
         if position.step == case["steps"]:
             canaries.extend(compute_canaries(engine, work, place))
             gathered.update(engine.trained())
-            raise Stopped
 
     with suppress(Stopped):
         run_loop(engine, work, place, Hooks(on_step=note, on_resume_point=lambda _: None))

@@ -150,14 +150,19 @@ class Bucket:
         """Remove all objects below a folder."""
         with self.errors():
             try:
-                self.files.delete_dir(self._path(folder))
+                self._remove_folder(self._path(folder))
             except FileNotFoundError:
                 return
-            except OSError:
-                # Arrow asks for the folders themselves too, in the same request. Servers that keep
-                # objects as files may refuse to remove one before what lies in it, which goes then.
-                if self.list(folder):
-                    raise
+
+    def _remove_folder(self, path: str) -> None:
+        try:
+            self.files.delete_dir(path)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # Arrow names objects and their folders in one request. A server that keeps objects as
+            # files may refuse to remove a folder before what lies in it, which has gone then.
+            self.files.delete_dir(path)
 
     def _path(self, key: str) -> str:
         return f"{self.root}/{key}" if key else self.root

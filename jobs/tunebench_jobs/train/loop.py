@@ -83,7 +83,7 @@ class _Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Hooks:
-    """Whom is told: after each step, of each resume point once written, and before the first step."""
+    """Whom is told: after each step, of each resume point written, and before the first step."""
 
     on_step: Callable[[Position, int], None]
     on_resume_point: Callable[[str], None]
