@@ -27,7 +27,7 @@ from training import train_tokenizer
 PROMPTS = Path(__file__).parents[2] / "prompts"
 ROWS_FILE, MODEL_FOLDER = "train.parquet", "model"
 MAX_LENGTH = 8192
-STEPS = 12
+STEPS = 6
 
 
 def main() -> None:
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=25_000)
     parser.add_argument("--folder", type=Path, help="keep rows and tokenizer here")
+    parser.add_argument("--ways", nargs="+", help="these only", choices=_WAYS)
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -45,7 +46,7 @@ def main() -> None:
         folder = options.folder or Path(scratch)
         if not (folder / ROWS_FILE).exists():
             make_rows(folder, options.rows)
-        for way in _WAYS:
+        for way in options.ways or _WAYS:
             print(f"{way}: {measure(way, folder)}", flush=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tunebench_api.contract import Progress, Runtime, TrainConfig
 from tunebench_api.sizing.settled import build_written
@@ -14,10 +14,6 @@ from tunebench_jobs.context import StageContext
 from tunebench_jobs.models import leave_out_nf4
 from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.room import describe_shrunk, memory_errors
-
-if TYPE_CHECKING:
-    # Needs torch.
-    from tunebench_jobs.train.gauges import Gauges
 
 _REPORT_SECONDS = 1.0
 _GIB = 1 << 30
@@ -46,7 +42,7 @@ def run_worker(arguments: Mapping[str, str]) -> None:
     torch.set_num_threads(max(1, cpus // ranks.get_local_world_size()))
     place = Place(ranks.get_world_rank(), ranks.get_world_size(), device)
     sizing = context.runtime.sizing or build_written(config.tuning)
-    reporter = _Reporter(context if place.rank == 0 else None, describe_shrunk(sizing))
+    reporter = Reporter(context if place.rank == 0 else None, describe_shrunk(sizing))
 
     reporter.say("loading the model")
     hooks = Hooks(
@@ -58,31 +54,47 @@ def run_worker(arguments: Mapping[str, str]) -> None:
         run_session(config, context, place, hooks)
 
 
-class _Reporter:
+class Readings(Protocol):
+    """What `gauges.Gauges`, which needs torch, says of the hardware."""
+
+    def read_peak_memory(self) -> int:
+        """Return bytes."""
+
+    def read_utilization(self) -> int | None:
+        """Return percent."""
+
+    def compute_mfu(self, before: Position, after: Position) -> float | None:
+        """Return a share."""
+
+
+class Reporter:
     """The first worker's voice, about once a second."""
 
     def __init__(self, context: StageContext | None, note: str = "") -> None:
+        """Say everything to a stage's report, each message with a note; without it, nothing."""
         self._context = context
         # What each message adds.
         self._note = f"; {note}" if note else ""
         self._told = float("-inf")
         self._begin: tuple[float, Position] | None = None
-        self._gauges: Gauges | None = None
+        self._gauges: Readings | None = None
         self._checkpoint: str | None = None
 
     def note_checkpoint(self, name: str) -> None:
         """Name the newest resume point from now on."""
         self._checkpoint = name
 
-    def watch(self, gauges: Gauges) -> None:
+    def watch(self, gauges: Readings) -> None:
         """Read these whenever there is something to say."""
         self._gauges = gauges
 
     def say(self, message: str) -> None:
+        """Say what is done before the first step."""
         if self._context is not None:
             self._context.report(Progress(percent=0, message=f"{message}{self._note}"))
 
     def tell(self, position: Position, total: int) -> None:
+        """Say how far the training is, after each step."""
         now = time.monotonic()
         # Counted from the first step of this attempt, which pays for warming up.
         begin, first = self._begin = self._begin or (now, position)
