@@ -20,7 +20,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from tiny_models import build_tiny_model, build_tiny_tokenizer
 
-from tunebench_api.v1alpha1 import Packing, Tool, TuningMethod, TuningSpec
+from tunebench_api.v1alpha1 import Tool, TuningMethod, TuningSpec
 from tunebench_jobs.chat import build_example
 from tunebench_jobs.records import TrainExample
 from tunebench_jobs.train.engine import build_engine
@@ -30,7 +30,7 @@ from tunebench_jobs.train.loop import Hooks, Work, compute_canaries, run_loop
 from tunebench_jobs.train.loss import AnswerLoss
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import build_lora_config
-from tunebench_jobs.train.segments import use_segments
+from tunebench_jobs.train.shortcuts import take_shortcuts
 
 WATCHED = TrainExample(
     pr="acme/shop#1",
@@ -94,9 +94,9 @@ def _build_model(tuning: TuningSpec) -> Any:
 def _run_case(case: dict[str, Any], place: Place) -> None:
     tuning = TuningSpec.from_wire(case["tuning"])
     model = _build_model(tuning)
-    if tuning.packing is Packing.BEST_FIT:
-        use_segments(model)
-    engine = build_engine(AnswerLoss(model, autocast=None), tuning, place.device)
+    shortcuts = take_shortcuts(model, tuning, place.device, half=False)
+    loss = AnswerLoss(model, autocast=None, answer_rows=shortcuts.answer_rows)
+    engine = build_engine(loss, tuning, place.device)
     work = Work(
         train_set=build_train_set(),
         tuning=tuning,
@@ -104,6 +104,7 @@ def _run_case(case: dict[str, Any], place: Place) -> None:
         padding=3,
         folder=Path(case["folder"]),
         identity="same",
+        unpadded=shortcuts.unpadded,
     )
     losses: list[float] = []
     norms: list[float | None] = []

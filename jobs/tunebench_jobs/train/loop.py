@@ -50,6 +50,8 @@ class Work:
     bucket: Shelf | None = None
     # What a step computes; absent: not known.
     cost: Cost | None = None
+    # Whether the examples of a micro-batch share a row without packing, too: none is padded.
+    unpadded: bool = False
 
     def build_sizes(self, workers: int) -> Sizes:
         """Return how examples are dealt out to workers, who may be more or fewer than before."""
@@ -187,7 +189,7 @@ def choose_rows(work: Work, place: Place) -> Build:
     """Return what makes tensors of a micro-batch, in the CPU's memory."""
 
     def build(examples: list[TokenRow]) -> Rows:
-        packed = work.tuning.packing is Packing.BEST_FIT
+        packed = work.unpadded or work.tuning.packing is Packing.BEST_FIT
         rows = (
             build_packed_row(examples, "cpu")
             if packed

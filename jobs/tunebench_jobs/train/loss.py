@@ -58,14 +58,18 @@ class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
     """A model that returns the summed loss of a micro-batch.
 
     Only the positions that predict an answer's token go through the output layer, which is a fifth
-    of the work in a small model with a large vocabulary.
+    of the work in a small model with a large vocabulary, and, where the model was prepared for it
+    (`use_answer_rows`), through most of the last block.
     """
 
-    def __init__(self, model: Any, *, autocast: torch.dtype | None) -> None:
+    def __init__(
+        self, model: Any, *, autocast: torch.dtype | None, answer_rows: bool = False
+    ) -> None:
         """Wrap a causal language model; `autocast` is the format of its arithmetic."""
         super().__init__()
         self.model = model
         self.autocast = autocast
+        self.answer_rows = answer_rows
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.sparse = "logits_to_keep" in inspect.signature(inner.forward).parameters
 
@@ -89,7 +93,11 @@ class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
             places = build_positions(segments, input_ids.device)
             apart = {"position_ids": places, "segments": segments}
         with torch.autocast(input_ids.device.type, self.autocast, enabled=bool(self.autocast)):
-            if self.sparse:
+            if self.answer_rows:
+                logits = self.model(
+                    input_ids=input_ids, use_cache=False, answer_rows=keep, **apart
+                ).logits
+            elif self.sparse:
                 logits = self.model(
                     input_ids=input_ids, use_cache=False, logits_to_keep=keep, **apart
                 ).logits

@@ -13,6 +13,7 @@ from torch import nn
 from tunebench_api.v1alpha1 import LoraSpec, LoraTarget, Precision, TuningMethod, TuningSpec
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.models import load_model
+from tunebench_jobs.train.fused_lora import use_fused_lora
 
 _CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
 
@@ -50,12 +51,14 @@ def prepare_model(
 
 def build_lora_config(model: Any, tuning: TuningSpec) -> Any:
     """Return PEFT's config for the layers that the spec asks for."""
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=tuning.lora.rank,
-        lora_alpha=tuning.lora.alpha,
-        lora_dropout=float(tuning.lora.dropout),
-        target_modules=find_target_layers(model, tuning.lora),
+    return use_fused_lora(
+        LoraConfig(
+            task_type="CAUSAL_LM",
+            r=tuning.lora.rank,
+            lora_alpha=tuning.lora.alpha,
+            lora_dropout=float(tuning.lora.dropout),
+            target_modules=find_target_layers(model, tuning.lora),
+        )
     )
 
 

@@ -7,7 +7,7 @@ kind of hardware. A row costs what its examples cost alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,13 +19,15 @@ from tunebench_jobs.errors import InputError
 SEGMENTED = "tunebench_segmented"
 
 
-def use_segments(model: Any) -> None:
+def use_segments(model: Any, attend: Callable[..., Any] | None = None) -> None:
     """Let a model attend by segments, whose lengths each forward pass is then given.
+
+    `attend` is another way to do what `attend_by_segments` does.
 
     Raises:
         InputError: The model's attention cannot be replaced.
     """
-    AttentionInterface.register(SEGMENTED, attend_by_segments)
+    AttentionInterface.register(SEGMENTED, attend or attend_by_segments)
     AttentionMaskInterface.register(SEGMENTED, _build_no_mask)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     inner.set_attn_implementation(SEGMENTED)

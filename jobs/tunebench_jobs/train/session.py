@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from tunebench_api.contract import TrainConfig
 from tunebench_api.sizing.memory import MemoryNeed
 from tunebench_api.v1alpha1 import (
     ActivationCheckpointing,
-    Packing,
     Precision,
     TuningMethod,
     TuningSpec,
@@ -54,8 +53,8 @@ from tunebench_jobs.train.memory import (
 from tunebench_jobs.train.place import Place
 from tunebench_jobs.train.prepare import find_precision, prepare_model
 from tunebench_jobs.train.prepared import PREPARED_FOLDER, Source, open_train_set
-from tunebench_jobs.train.segments import use_segments
 from tunebench_jobs.train.shelves import BucketShelf
+from tunebench_jobs.train.shortcuts import Shortcuts, take_shortcuts
 from tunebench_jobs.train.verify import Saved, build_canary_file, check_saved, free_memory
 from tunebench_jobs.train.watch import check_below_start
 
@@ -74,6 +73,7 @@ class Session:
     train_set: TrainSet
     precision: str
     gauges: Gauges
+    shortcuts: Shortcuts
 
 
 def run_session(config: TrainConfig, context: StageContext, place: Place, hooks: Hooks) -> None:
@@ -89,13 +89,16 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
             padding=int(session.tokenizer.pad_token_id),
             folder=context.output / WORK_FOLDER,
             bucket=_open_shelf(context, place),
+            unpadded=session.shortcuts.unpadded,
             identity=f"{session.base_digest}:{session.train_set.digest}",
             cost=build_cost(session.model, _count),
         )
         saved_dtype = _find_saved_dtype(session.model)
         before = _build_fingerprints(session.model, saved_dtype)
         half = torch.bfloat16 if session.precision == "BFloat16" else None
-        loss = AnswerLoss(session.model.train(), autocast=half)
+        loss = AnswerLoss(
+            session.model.train(), autocast=half, answer_rows=session.shortcuts.answer_rows
+        )
         engine = build_engine(loss, config.tuning, place.device)
         hooks.on_ready(session.gauges)
         with open_trackers(_describe_training(session), os.environ) as trackers:
@@ -210,8 +213,8 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
     tokenizer = load_tokenizer(folder)
     precision = find_precision(config.tuning.precision, place.device)
     model = prepare_model(folder, config.tuning, precision, config.seed, place.device)
-    if config.tuning.packing is Packing.BEST_FIT:
-        use_segments(model)
+    half = precision is Precision.BFLOAT16
+    shortcuts = take_shortcuts(model, config.tuning, place.device, half=half)
     window = getattr(model.config, "max_position_embeddings", None) or config.tuning.max_length
     source = Source(data, tokenizer, min(config.tuning.max_length, window), config.tuning.overflow)
     train_set = open_train_set(source, context.output / WORK_FOLDER / PREPARED_FOLDER)
@@ -226,6 +229,7 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
         train_set,
         precision=str(precision),
         gauges=Gauges(place.device, place.workers, precision),
+        shortcuts=shortcuts,
     )
 
 
@@ -310,6 +314,7 @@ def _build_summary(session: Session, facts: CheckpointFacts, position: Position)
         "seconds": round(position.seconds, 1),
         "parameters": {"total": facts.parameters_total, "trained": facts.parameters_trained},
         "precision": facts.precision,
+        "shortcuts": asdict(session.shortcuts),
         "workers": session.place.workers,
         "device": gauges.name,
         # One of each worker.
