@@ -45,7 +45,7 @@ from training_data import (
 from training_peers import run_llama_factory, run_trainer, run_trl
 
 Options = dict[str, Any]
-SWITCHES = ("fused-lora", "answer-rows", "kept-memory", "packing", "answer-logits")
+SWITCHES = ("fused-lora", "answer-rows", "packing", "answer-logits")
 
 
 def main() -> None:
@@ -161,7 +161,6 @@ def run_ours(folder: Path, options: Options) -> dict[str, Any]:
     from tunebench_jobs.chat import IGNORED_LABEL, Example  # noqa: PLC0415 - of ours alone
     from tunebench_jobs.train.engine import build_engine  # noqa: PLC0415 - likewise
     from tunebench_jobs.train.examples import TrainSet  # noqa: PLC0415 - likewise
-    from tunebench_jobs.train.kept_memory import keep_memory  # noqa: PLC0415 - likewise
     from tunebench_jobs.train.loop import Hooks, Work, run_loop  # noqa: PLC0415 - likewise
     from tunebench_jobs.train.loss import AnswerLoss  # noqa: PLC0415 - likewise
     from tunebench_jobs.train.place import Place  # noqa: PLC0415 - likewise
@@ -171,8 +170,6 @@ def run_ours(folder: Path, options: Options) -> dict[str, Any]:
     packing = "None" if "packing" in without else "BestFit"
     learnt, _ = load_examples(folder)
     torch.set_num_threads(options["threads"])
-    if "kept-memory" not in without:
-        keep_memory()
     tuning = TuningSpec.from_wire(
         {
             "method": TuningMethod(options["method"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
-HELD_OUT = 48
+HELD_OUT = 16
 SEED = 0
 RATE = 1e-3
 # Examples to a forward pass where rows are padded; steps have twice as many.

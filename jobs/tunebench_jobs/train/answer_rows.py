@@ -113,7 +113,7 @@ def _attend(  # noqa: PLR0913 - what attention depends on
 
 def _project(layer: Any, hidden: torch.Tensor, size: int) -> torch.Tensor:
     """Return the heads of a projection, of shape (batch, heads, tokens, head size)."""
-    return layer(hidden).view(*hidden.shape[:-1], -1, size).transpose(1, 2)  # type: ignore[no-any-return] # no types
+    return layer(hidden).view(*hidden.shape[:-1], -1, size).transpose(1, 2)
 
 
 def _build_mask(places: torch.Tensor, length: int, window: int | None) -> torch.Tensor:

@@ -96,7 +96,7 @@ class _LoraProduct(torch.autograd.Function):  # type: ignore[misc] # torch has n
         return functional.linear(x, weight, bias).addmm_(inner, second.t(), alpha=scaling)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override] # any number of them
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of what `forward` was given."""
         x, weight, first, second, inner = ctx.saved_tensors
         scaling = ctx.scaling

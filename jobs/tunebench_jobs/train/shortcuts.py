@@ -11,7 +11,6 @@ from tunebench_api.v1alpha1 import DeepSpeed, Packing, TuningMethod, TuningSpec
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.train.answer_rows import use_answer_rows
 from tunebench_jobs.train.fused_lora import count_fused
-from tunebench_jobs.train.kept_memory import keep_memory
 from tunebench_jobs.train.segments import use_segments
 from tunebench_jobs.train.varlen import attend_to_rows, can_take_rows, find_facts, try_rows
 
@@ -23,7 +22,6 @@ class Shortcuts:
     attention: str
     adapters: str
     last_block: str
-    memory: str
 
     @property
     def unpadded(self) -> bool:
@@ -48,7 +46,6 @@ def take_shortcuts(
         attention=_choose_attention(model, tuning, device, half=half),
         adapters=_describe_adapters(model, tuning),
         last_block="AnswersOnly" if use_answer_rows(model) else "Whole",
-        memory="Kept" if device.type == "cpu" and keep_memory() else "Returned",
     )
 
 

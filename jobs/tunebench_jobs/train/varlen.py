@@ -77,15 +77,17 @@ def try_rows(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
     window = getattr(config, "sliding_window", None) and 16
     generator = torch.Generator().manual_seed(0)
     shapes = ((1, count, sum(_TRIED_LENGTHS), size) for count in (heads, shared, shared))
-    parts = [torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes]
+    query, key, value = (
+        torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes
+    )
     layer = _Layer(heads // shared)
     settings: dict[str, Any] = {"segments": _TRIED_LENGTHS, "sliding_window": window}
     try:
-        found, _ = attend_to_rows(layer, *parts, None, **settings)
+        found, _ = attend_to_rows(layer, query, key, value, None, **settings)
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
         logger.warning("attention goes example by example: %s", error)
         return False
-    expected, _ = attend_by_segments(layer, *parts, None, **settings)
+    expected, _ = attend_by_segments(layer, query, key, value, None, **settings)
     if torch.allclose(found.float(), expected.float(), rtol=_TOLERANCE, atol=_TOLERANCE):
         return True
     logger.warning("attention goes example by example: the kernel for rows gives other results")
