@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from tiny_architectures import ARCHITECTURES, build_architecture
 from tiny_models import build_tiny_model, build_tiny_tokenizer
 from torch import nn
 
-from tunebench_api.v1alpha1 import TuningSpec
+from tunebench_api.v1alpha1 import TuningMethod, TuningSpec
 from tunebench_jobs.chat import IGNORED_LABEL, Example
 from tunebench_jobs.train.answer_rows import use_answer_rows
 from tunebench_jobs.train.fused_lora import FusedLoraLinear, count_fused
 from tunebench_jobs.train.loss import AnswerLoss, Rows, build_packed_row, build_rows
 from tunebench_jobs.train.prepare import build_lora_config
 from tunebench_jobs.train.segments import use_segments
+from tunebench_jobs.train.shortcuts import take_shortcuts
+from tunebench_jobs.train.varlen import AttentionFacts, can_take_rows, find_facts, try_rows
 
 pytestmark = [
     pytest.mark.jobs,
@@ -231,3 +234,73 @@ def test_the_last_block_works_on_answers_alone(examples: list[Example]) -> None:
 
     assert seen[-1] == rows.count_learnt()
     assert set(seen[:-1]) == {rows.ids.shape[1]}
+
+
+FACTS = AttentionFacts("cuda", (9, 0), torch.bfloat16, 128)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        pytest.param(FACTS, True, id="Hopper in bfloat16"),
+        pytest.param(replace(FACTS, capability=(8, 0)), True, id="Ampere"),
+        pytest.param(replace(FACTS, capability=(7, 5)), False, id="too old"),
+        pytest.param(replace(FACTS, device="cpu", capability=None), False, id="no GPU"),
+        pytest.param(replace(FACTS, dtype=torch.float32), False, id="float32"),
+        pytest.param(replace(FACTS, head_size=36), False, id="odd heads"),
+        pytest.param(replace(FACTS, head_size=512), False, id="large heads"),
+        pytest.param(replace(FACTS, dropout=0.1), False, id="dropout of attention weights"),
+    ],
+)
+def test_hardware_and_model_choose_the_kernel(facts: AttentionFacts, *, expected: bool) -> None:
+    """The kernel for whole rows is for GPUs that have it, and models that it can serve."""
+    assert can_take_rows(facts) is expected
+
+
+def test_a_kernel_that_does_not_work_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    """It is tried out first; here, without a GPU, it fails, and the log says so."""
+    model = build_architecture("mistral-window", len(build_tiny_tokenizer()))
+
+    assert not try_rows(model, CPU, torch.bfloat16)
+    assert "example by example" in caplog.text
+
+
+def test_facts_are_those_of_the_model() -> None:
+    """Sizes come from the config, whatever the architecture calls them."""
+    gemma, bigcode = (
+        find_facts(build_architecture(name, 400), CPU, torch.float32)
+        for name in ("gemma", "gpt-bigcode")
+    )
+
+    assert gemma == AttentionFacts("cpu", None, torch.float32, 32)
+    assert bigcode == AttentionFacts("cpu", None, torch.float32, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "tuning", "expected"),
+    [
+        pytest.param("llama-gqa", {}, ("SDPAByExample", "Fused", "AnswersOnly"), id="plain"),
+        pytest.param("gpt-bigcode", {}, ("SDPAByExample", "Fused", "Whole"), id="other blocks"),
+        pytest.param(
+            "llama-gqa",
+            {"lora": {"dropout": "0.1"}},
+            ("SDPAByExample", "PEFT", "AnswersOnly"),
+            id="dropout",
+        ),
+        pytest.param(
+            "llama-gqa", {"method": "Full"}, ("SDPAByExample", "None", "AnswersOnly"), id="full"
+        ),
+    ],
+)
+def test_the_result_names_what_was_chosen(
+    name: str, tuning: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    """Attention, adapters and last block, as they are computed."""
+    spec = TuningSpec.from_wire(tuning)
+    model = build_architecture(name, len(build_tiny_tokenizer()))
+    if spec.method is TuningMethod.LORA:
+        model = get_peft_model(model, build_lora_config(model, spec))
+    found = take_shortcuts(model, spec, CPU, half=False)
+
+    assert (found.attention, found.adapters, found.last_block) == expected
+    assert found.unpadded
