@@ -185,7 +185,7 @@ COMPILE = $(UV) pip compile --universal --generate-hashes --no-emit-index-url --
 COMPILE_PART = $(COMPILE) --constraints requirements/all.txt
 
 .PHONY: training
-training: install  ## Measure training beside transformers' Trainer and TRL (ARGS="--trl PYTHON" for TRL).
+training: install  ## Measure training beside its peers (ARGS="--trl PYTHON --llama-factory PYTHON").
 	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/training.py $(ARGS)
 
 .PHONY: training-start

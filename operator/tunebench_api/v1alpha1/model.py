@@ -152,7 +152,8 @@ class TuningSpec(Wire):
         default=Packing.NONE,
         description="BestFit: the examples of a step share rows of at most microBatchSize times "
         "maxLength tokens, each attends to itself alone, and the loss is the same as without. "
-        "None: each has a row, padded to the longest of its micro-batch. Absent: None.",
+        "None: microBatchSize examples to a pass, padded only where a model cannot do without. "
+        "Absent: None.",
     )
     deepspeed: DeepSpeed = Field(
         default=DeepSpeed.NONE,
