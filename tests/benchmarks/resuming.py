@@ -108,25 +108,25 @@ def measure_kills(folder: Path, options: argparse.Namespace) -> None:
         f"in the mean {statistics.mean(repeated):.1f}; interval {INTERVAL}"
     )
     print(f"weights: {compare_weights(whole.output, stage.output)}")
-    print(
-        f"losses the same: {load_summary(whole)['train_loss'] == load_summary(stage)['train_loss']}"
-    )
+    losses = [load_summary(each)["train_loss"] for each in (whole, stage)]
+    print(f"losses: {losses[0]} and {losses[1]}", flush=True)
 
 
 def kill_once(stage: TrainStage, moments: random.Random) -> Turn:
-    """Start an attempt, and kill its worker or all of it some seconds after its first step."""
-    stage.report_file.unlink(missing_ok=True)
-    process = stage.start()
+    """Start an attempt, and kill its worker or all of it after some steps and a part of one."""
+    process = start_training(stage)
     children: list[psutil.Process] = []
     try:
-        wait_until(
-            lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step"
-        )
-        assert process.poll() is None, stage.log()[-3000:]
         first = find_step(stage)
-        time.sleep(moments.uniform(0, 2.5 * INTERVAL))
+        goal = first + moments.randint(0, 2 * INTERVAL)
+        wait_until(
+            lambda: find_step(stage) >= goal or process.poll() is not None,
+            seconds=300,
+            what="steps",
+        )
         children = find_processes(process)
         victim = moments.choice(["worker", "job"])
+        time.sleep(moments.uniform(0, 1))
         last = find_step(stage)
         assert process.poll() is None, "too few steps for so many kills"
         if victim == "worker":
@@ -140,18 +140,33 @@ def kill_once(stage: TrainStage, moments: random.Random) -> Turn:
 
 def watch_last_run(stage: TrainStage) -> int:
     """Let the last attempt end by itself, and return its first step."""
-    stage.report_file.unlink(missing_ok=True)
-    process = stage.start()
+    process = start_training(stage)
     try:
-        wait_until(
-            lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step"
-        )
         first = find_step(stage)
         process.wait(DEADLINE_SECONDS)
     finally:
         stop_all([process, *find_processes(process)])
     assert process.returncode == 0, stage.log()[-3000:]
     return first
+
+
+def start_training(stage: TrainStage) -> psutil.Popen:
+    """Start a stage, again where Ray does not start in time, and return it once it has stepped."""
+    for _ in range(5):
+        stage.report_file.unlink(missing_ok=True)
+        process = stage.start()
+        wait_for_step(stage, process)
+        if process.poll() is None:
+            return process
+        stop_all([process])
+    raise RuntimeError(stage.log()[-3000:])
+
+
+def wait_for_step(stage: TrainStage, process: psutil.Popen) -> None:
+    """Wait until a stage has reported a step, or has ended."""
+    wait_until(
+        lambda: find_step(stage) or process.poll() is not None, seconds=300, what="a first step"
+    )
 
 
 def find_step(stage: TrainStage) -> int:
@@ -217,9 +232,7 @@ def time_steps(
             env={**os.environ, **environment},
         )
     try:
-        wait_until(
-            lambda: find_step(stage) or process.poll() is not None, seconds=200, what="a step"
-        )
+        wait_for_step(stage, process)
         began, first = time.monotonic(), find_step(stage)
         wait_until(
             lambda: "saving" in stage.load_report().progress.message or process.poll() is not None,
