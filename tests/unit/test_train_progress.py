@@ -40,6 +40,7 @@ def tell(folder: Path, *, gauges: ScriptedGauges | None) -> Progress:
     for step in (2, 5):
         position = Position(step=step, tokens=10 * step, last_losses=(0.5,), gradient_norm=1.23456)
         reporter.tell(position, 5)
+    reporter.close()
     return Report.model_validate_json(report.read_bytes()).progress
 
 

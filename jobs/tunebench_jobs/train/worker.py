@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Protocol
 
 from tunebench_api.contract import Progress, Runtime, TrainConfig
@@ -12,6 +13,7 @@ from tunebench_api.sizing.settled import build_written
 from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.models import leave_out_nf4
+from tunebench_jobs.train.latest import Latest
 from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.room import describe_shrunk, memory_errors
 
@@ -50,7 +52,7 @@ def run_worker(arguments: Mapping[str, str]) -> None:
         on_resume_point=reporter.note_checkpoint,
         on_ready=reporter.watch,
     )
-    with memory_errors(sizing, DEVICE_WORDS[device.type]):
+    with closing(reporter), memory_errors(sizing, DEVICE_WORDS[device.type]):
         run_session(config, context, place, hooks)
 
 
@@ -68,17 +70,22 @@ class Readings(Protocol):
 
 
 class Reporter:
-    """The first worker's voice, about once a second."""
+    """The first worker's voice, about once a second; training does not wait for who listens."""
 
     def __init__(self, context: StageContext | None, note: str = "") -> None:
         """Say everything to a stage's report, each message with a note; without it, nothing."""
-        self._context = context
+        self._news = Latest(context.report) if context is not None else None
         # What each message adds.
         self._note = f"; {note}" if note else ""
         self._told = float("-inf")
         self._begin: tuple[float, Position] | None = None
         self._gauges: Readings | None = None
         self._checkpoint: str | None = None
+
+    def close(self) -> None:
+        """Have the last word heard."""
+        if self._news is not None:
+            self._news.close()
 
     def note_checkpoint(self, name: str) -> None:
         """Name the newest resume point from now on."""
@@ -90,8 +97,8 @@ class Reporter:
 
     def say(self, message: str) -> None:
         """Say what is done before the first step."""
-        if self._context is not None:
-            self._context.report(Progress(percent=0, message=f"{message}{self._note}"))
+        if self._news is not None:
+            self._news.put(Progress(percent=0, message=f"{message}{self._note}"))
 
     def tell(self, position: Position, total: int) -> None:
         """Say how far the training is, after each step."""
@@ -99,14 +106,14 @@ class Reporter:
         # Counted from the first step of this attempt, which pays for warming up.
         begin, first = self._begin = self._begin or (now, position)
         last = position.step == total
-        if self._context is None or (now - self._told < _REPORT_SECONDS and not last):
+        if self._news is None or (now - self._told < _REPORT_SECONDS and not last):
             return
         self._told = now
         done = position.step - first.step
         speed = (position.tokens - first.tokens) / (now - begin) if done else None
         left = (now - begin) / done * (total - position.step) if done else None
         losses = position.last_losses
-        self._context.report(
+        self._news.put(
             Progress(
                 # The last percent is writing the checkpoint.
                 percent=min(99, 100 * position.step // total),
