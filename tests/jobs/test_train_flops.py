@@ -107,6 +107,18 @@ def test_blocks_below_the_adapters_are_passed_once() -> None:
     assert whole.pairs == {None: 12 * 32 * 3}
 
 
+def test_a_last_block_of_answers_alone_is_counted_so() -> None:
+    """Keys and values of all tokens; all else, and what is looked at, of the answers."""
+    cost = build_cost(make_model(), count, answer_rows=True)
+    seen, rest = 32 * 16 * 2, 32 * 32 * 2 + 3 * 32 * 48
+    # Of ten tokens the last two are the answer, predicted by the eighth and ninth.
+    expected = 6 * (2 * (seen + rest) + seen) * 10 + 6 * (32 * 96 + rest) * 2
+    expected += 12 * 32 * 2 * 55 + 12 * 32 * (8 + 9)
+
+    assert cost is not None
+    assert cost.count(10, 2) == expected
+
+
 @pytest.mark.parametrize("lora", [False, True])
 def test_pytorch_counts_the_same(*, lora: bool) -> None:
     """All logits, and attention without its causal half, as PyTorch's operators compute it.

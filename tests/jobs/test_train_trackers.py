@@ -20,7 +20,7 @@ from make_train_stage import (
     stop_all,
     wait_until,
 )
-from wandb_file import load_history, load_kinds, load_run
+from tracker_files import load_history, load_kinds, load_run, load_scalars
 
 from tunebench_api.contract import Report, ResultState, StageResult, TrainTracking
 from tunebench_api.v1alpha1 import Precision, TrackingSpec
@@ -34,7 +34,7 @@ from tunebench_jobs.train.layout import Position
 
 pytestmark = [
     pytest.mark.jobs,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     # Clients and readers with which the tests look at what is there.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
@@ -92,20 +92,6 @@ def _find(feed: Feed) -> Any:
     return psutil.Process(feed._process.pid)
 
 
-def read_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the scalars of a run as TensorBoard's own reader has them."""
-    from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415 - seconds
-        EventAccumulator,
-    )
-
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    return {
-        tag: [(each.step, each.value) for each in events.Scalars(tag)]
-        for tag in events.Tags()["scalars"]
-    }
-
-
 def read_mlflow(uri: str) -> tuple[Any, list[tuple[int, float]]]:
     """Return the only run, and the history of its loss."""
     from mlflow import MlflowClient  # noqa: PLC0415 - seconds
@@ -124,7 +110,7 @@ def test_tensorboard_has_each_step_once(tmp_path: Path) -> None:
     start = make_start(tmp_path, Kind.TENSORBOARD)
     feed_steps(start, 1, 9, ends=False)
     again = feed_steps(start.model_copy(update={"done": 6}), 7, 12)
-    scalars = read_tensorboard(tmp_path / Kind.TENSORBOARD / "small-lora")
+    scalars = load_scalars(tmp_path / Kind.TENSORBOARD / "small-lora")
 
     assert again.heard.to_summary() == {"where": "tensorBoard/small-lora"}
     assert [step for step, _ in scalars[LOSS]] == list(range(1, 13))
@@ -276,7 +262,7 @@ def test_metrics_are_those_of_each_step(tmp_path: Path) -> None:
     with open_trackers(make_training(tmp_path, {"tensorBoard": "Enabled"}), FOLDERS) as trackers:
         for step in (1, 2, 3):
             trackers.log(make_position(step))
-    scalars = read_tensorboard(tmp_path / "tensorboard" / "m")
+    scalars = load_scalars(tmp_path / "tensorboard" / "m")
 
     assert set(scalars) == {
         *("train/loss", "train/learning_rate", "train/gradient_norm", "train/tokens"),
@@ -315,15 +301,15 @@ def test_a_killed_training_goes_on_at_its_trackers(tmp_path: Path) -> None:
     stage = TrainStage(store, "tracked", tracking=tracking, maxLength=512, checkpointSteps=3)
     process = stage.start()
     try:
-        wait_until(lambda: len(stage.resume_points()) > 1, seconds=200, what="resume points")
+        wait_until(lambda: len(stage.resume_points()) > 1, seconds=400, what="resume points")
     finally:
         stop_all([process, *find_processes(process)])
         process.wait(30)
-    result = _expect_success(stage, stage.run())
+    result = _expect_success(stage, stage.run(400))
     curve = list(load_jsonl(stage.output / CURVE_FILE, CurvePoint))
     names = {artefact.path for artefact in result.artefacts}
     (offline,) = (stage.output / name for name in names if name.endswith(".wandb"))
-    tensorboard = read_tensorboard(stage.output / "tensorboard" / "tracked")
+    tensorboard = load_scalars(stage.output / "tensorboard" / "tracked")
     history = load_history(offline)
 
     assert [step for step, _ in tensorboard[LOSS]] == [point.step for point in curve]

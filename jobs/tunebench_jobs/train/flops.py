@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -23,6 +23,8 @@ _INPUTS, _WEIGHTS = 2, 2
 # Scores and their sums: two products for each pair of tokens.
 _PRODUCTS = 2
 _SLIDING = "sliding_attention"
+# Keys and values of a block are computed of all tokens.
+_SEEN_BY_ALL = ("k_proj", "v_proj")
 
 # Dense BF16 TFLOP/s of NVIDIA's data sheets, without sparsity, by the words of a GPU's name. The
 # first row whose words are all there counts.
@@ -64,10 +66,18 @@ class Cost:
     answer: int
     # For each pair of a token and one that it sees, by the length of the window; None: all before.
     pairs: Mapping[int | None, int]
+    # The same in a last block that computes the positions of answers alone.
+    answer_pairs: Mapping[int | None, int] = field(default_factory=dict)
 
     def count(self, tokens: int, answer: int) -> float:
         """Return the FLOPs of one example."""
         seen = sum(each * count_pairs(tokens, window) for window, each in self.pairs.items())
+        # An answer's token is predicted one place before it.
+        last, first = tokens - 1, tokens - 1 - answer
+        seen += sum(
+            each * (count_pairs(last, window) - count_pairs(first, window))
+            for window, each in self.answer_pairs.items()
+        )
         return float(self.token * tokens + self.answer * answer + seen)
 
 
@@ -78,12 +88,15 @@ def count_pairs(tokens: int, window: int | None) -> int:
     return window * (window + 1) // 2 + (tokens - window) * window
 
 
-def build_cost(model: Any, count: Callable[[Any], int]) -> Cost | None:
+def build_cost(
+    model: Any, count: Callable[[Any], int], *, answer_rows: bool = False
+) -> Cost | None:
     """Return what a model's training costs, as its parameters say; None: not known.
 
     Args:
         model: With its adapters, where it has some; what is not trained is frozen.
         count: Returns the numbers of a parameter.
+        answer_rows: Whether the last block computes the positions of answers alone.
     """
     config = model.config
     if _has_experts(config):
@@ -91,27 +104,38 @@ def build_cost(model: Any, count: Callable[[Any], int]) -> Cost | None:
         return None
     head = model.get_output_embeddings().weight
     tables = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
-    blocks = config.num_hidden_layers
     inner = {
         name: part
         for name, part in model.named_parameters()
         if part.ndim > 1 and id(part) not in tables and part is not head
     }
-    trained = [find_block(name) for name, part in inner.items() if part.requires_grad]
-    # Gradients flow down to the lowest block that learns.
-    lowest = min((blocks if block is None else block for block in trained), default=blocks)
-    if any(id(part) in tables and part.requires_grad for part in model.parameters()):
-        lowest = 0
-    token = 0
+    lowest = _find_lowest(model, inner, tables)
+    last = config.num_hidden_layers - 1
+    token, answer = 0, count(head) * _cost_of_weight(flows=True, learns=head.requires_grad)
     for name, part in inner.items():
         block = find_block(name)
         flows = block is None or block >= lowest
-        token += count(part) * _cost_of_weight(flows=flows, learns=part.requires_grad)
+        cost = count(part) * _cost_of_weight(flows=flows, learns=part.requires_grad)
+        if answer_rows and block == last and not any(word in name for word in _SEEN_BY_ALL):
+            answer += cost
+        else:
+            token += cost
+    whole = last if answer_rows else last + 1
     return Cost(
-        token=token,
-        answer=count(head) * _cost_of_weight(flows=True, learns=head.requires_grad),
-        pairs=_count_pair_costs(config, lowest),
+        token,
+        answer,
+        _count_pair_costs(config, lowest, range(whole)),
+        _count_pair_costs(config, lowest, range(whole, last + 1)),
     )
+
+
+def _find_lowest(model: Any, inner: Mapping[str, Any], tables: set[int]) -> int:
+    """Return the lowest block that gradients flow to: that of the first part that learns."""
+    if any(id(part) in tables and part.requires_grad for part in model.parameters()):
+        return 0
+    blocks: int = model.config.num_hidden_layers
+    trained = [find_block(name) for name, part in inner.items() if part.requires_grad]
+    return min((blocks if block is None else block for block in trained), default=blocks)
 
 
 def find_block(name: str) -> int | None:
@@ -132,12 +156,12 @@ def _cost_of_weight(*, flows: bool, learns: bool) -> int:
     return _FORWARD + (_INPUTS if flows else 0) + (_WEIGHTS if learns else 0)
 
 
-def _count_pair_costs(config: Any, lowest: int) -> dict[int | None, int]:
+def _count_pair_costs(config: Any, lowest: int, blocks: range) -> dict[int | None, int]:
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     forward = _PRODUCTS * _FORWARD * heads * size
     costs: Counter[int | None] = Counter()
-    for block in range(config.num_hidden_layers):
+    for block in blocks:
         # Neither of the two has weights, so that backward is twice forward.
         costs[_find_window(config, block)] += forward * (3 if block >= lowest else 1)
     return dict(costs)

@@ -1,4 +1,7 @@
-"""Reads the files that W&B's client leaves offline: records of protobuf in LevelDB's log format."""
+"""Reads what trackers leave beside a checkpoint.
+
+W&B's client leaves records of protobuf in LevelDB's log format.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,20 @@ _HEADER_BYTES = 7
 _BLOCK_BYTES = 32_768
 _CHUNK = struct.Struct("<IHB")
 _FULL, _LAST = 1, 4
+
+
+def load_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the scalars of a run as TensorBoard's own reader has them: steps and values."""
+    from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415 - seconds
+        EventAccumulator,
+    )
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        tag: [(each.step, each.value) for each in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
 
 
 def load_history(path: Path) -> list[dict[str, Any]]:
