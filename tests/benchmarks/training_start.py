@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training import train_tokenizer
+from training_data import save_random_model
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
 ROWS_FILE, MODEL_FOLDER = "train.parquet", "model"
@@ -60,7 +60,7 @@ def measure(way: str, folder: Path) -> dict[str, Any]:
 
 
 def make_rows(folder: Path, count: int) -> None:
-    """Write a training set of the data stage, and a tokenizer."""
+    """Write a training set of the data stage, and a small model."""
     import pyarrow as pa  # noqa: PLC0415 - measured ways need none of these
     import pyarrow.parquet as pq  # noqa: PLC0415 - likewise
     from make_corpus import make_pulls  # noqa: PLC0415 - likewise
@@ -90,8 +90,8 @@ def make_rows(folder: Path, count: int) -> None:
         if len(rows) >= count:
             break
     folder.mkdir(parents=True, exist_ok=True)
-    texts = [f"{row['system']} {row['user']} {row['answer']}" for row in rows[:600]]
-    train_tokenizer(texts, 49_152).save_pretrained(folder / MODEL_FOLDER)
+    texts = [(row["system"], row["user"], row["answer"]) for row in rows[:600]]
+    save_random_model(folder / MODEL_FOLDER, "5M", texts)
     pq.write_table(pa.Table.from_pylist(rows[:count]), folder / ROWS_FILE)
 
 
@@ -162,8 +162,6 @@ def run_prepared(folder: Path) -> dict[str, Any]:
 
 def run_steps(folder: Path) -> dict[str, Any]:
     """Learn some steps with a small model; say what a batch costs, and what is waited for."""
-    from training import save_model  # noqa: PLC0415 - as above
-
     from tunebench_api.v1alpha1 import Overflow, Precision, TuningSpec  # noqa: PLC0415 - likewise
     from tunebench_jobs.train.batches import build_batches  # noqa: PLC0415 - likewise
     from tunebench_jobs.train.engine import build_engine  # noqa: PLC0415 - likewise
@@ -177,7 +175,6 @@ def run_steps(folder: Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(folder)
     import torch  # noqa: PLC0415 - likewise
 
-    save_model(folder / MODEL_FOLDER, "5M", len(tokenizer))
     tuning = TuningSpec.from_wire(
         {"maxSteps": STEPS, "maxLength": MAX_LENGTH, "checkpointSteps": 1_000_000}
     )

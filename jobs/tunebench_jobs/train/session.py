@@ -91,7 +91,7 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
             bucket=_open_shelf(context, place),
             unpadded=session.shortcuts.unpadded,
             identity=f"{session.base_digest}:{session.train_set.digest}",
-            cost=build_cost(session.model, _count),
+            cost=build_cost(session.model, _count, answer_rows=session.shortcuts.answer_rows),
         )
         saved_dtype = _find_saved_dtype(session.model)
         before = _build_fingerprints(session.model, saved_dtype)
