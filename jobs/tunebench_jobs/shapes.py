@@ -30,7 +30,7 @@ def read_shapes(bases: Iterable[Base]) -> dict[str, dict[str, Any]]:
     for base in bases:
         try:
             shape = read_shape(base)
-        except (OSError, ValueError, TypeError, KeyError, httpx.HTTPError) as error:
+        except (OSError, ValueError, httpx.HTTPError) as error:
             logger.info("no sizes of %s could be read: %s", base.base, error)
             continue
         if shape is not None:
@@ -55,18 +55,18 @@ def read_shape(base: Base) -> ModelShape | None:
 
 
 def count_parameters(folder: Path) -> int | None:
-    """Count the numbers in a folder's safetensors by their headers; none where there are none.
-
-    Raises:
-        ValueError: A header is broken.
-    """
-    tensors = {
-        name: facts
-        for path in sorted(folder.glob("*.safetensors"))
-        for name, facts in _load_header(path).items()
-        if name != "__metadata__"
-    }
-    return sum(math.prod(facts["shape"]) for facts in tensors.values()) or None
+    """Count the numbers in a folder's safetensors by their headers; none where one is broken."""
+    try:
+        tensors = {
+            name: facts
+            for path in sorted(folder.glob("*.safetensors"))
+            for name, facts in _load_header(path).items()
+            if name != "__metadata__"
+        }
+        return sum(math.prod(map(int, facts["shape"])) for facts in tensors.values()) or None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        logger.info("the weights in %s could not be counted: %s", folder, error)
+        return None
 
 
 def _load_header(path: Path) -> dict[str, Any]:

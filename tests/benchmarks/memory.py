@@ -1,15 +1,16 @@
 """How much memory training takes beside what the model of it says: `make memory` prints the table.
 
-Each case is a process of its own: it loads a small model with random weights as the train stage
-does, takes two optimizer steps of two micro-batches with rows of equal length, and says the most
-memory that it had beyond what it had before it loaded the model. On a GPU (`--device cuda`) that is
-what PyTorch has allocated there; on a CPU it is the resident memory of the process, so that what
-the allocator keeps for later counts too.
+Each case loads a small model with random weights as the train stage does, takes two optimizer steps with
+rows of equal length, and says the most memory that it had beyond what it
+had before it loaded the model. On a GPU (`--device cuda`) that is what PyTorch has allocated there.
+On a CPU it is the resident memory of the process, with an allocator that gives everything back at
+once; what the usual one keeps is told besides.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import json
 import math
@@ -23,9 +24,12 @@ from pathlib import Path
 from typing import Any
 
 MIB = 1 << 20
-BLOCKS, HIDDEN, INNER, HEADS, VOCABULARY = 8, 512, 1408, 8, 32_000
-ANSWER = 128
-STEPS, MICRO_BATCHES = 2, 2
+BLOCKS, HIDDEN, INNER, HEADS, VOCABULARY = 6, 384, 1024, 6, 16_000
+ANSWER = 64
+# Micro-batches of each step: only after the first one has the optimizer its state.
+STEPS = (1, 2)
+# glibc then maps each tensor for itself.
+EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 # By architecture: config class, model class, and sizes that differ.
 ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama, no GQA": ("LlamaConfig", "LlamaForCausalLM", {"num_key_value_heads": HEADS}),
@@ -33,7 +37,7 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen2, wide vocabulary": (
         "Qwen2Config",
         "Qwen2ForCausalLM",
-        {"num_key_value_heads": 2, "vocab_size": 128_000, "tie_word_embeddings": True},
+        {"num_key_value_heads": 2, "vocab_size": 64_000, "tie_word_embeddings": True},
     ),
     "gemma": (
         "GemmaConfig",
@@ -45,14 +49,15 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Measure all cases, or the one of a child."""
+    """Measure all cases in one process with an exact allocator, and some with the usual one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="a few cases only")
-    parser.add_argument("--one", metavar="CASE", help=argparse.SUPPRESS)
+    parser.add_argument("--cases", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(json.loads(options.one))))
+    if options.cases:
+        for case in json.loads(options.cases.read_bytes()):
+            print(json.dumps(measure(case)), flush=True)
         return
     with tempfile.TemporaryDirectory() as scratch:
         compare(Path(scratch), options)
@@ -60,7 +65,7 @@ def main() -> None:
 
 def list_cases(*, quick: bool) -> Iterator[dict[str, Any]]:
     """Yield what is measured: every architecture and method, then one thing at a time."""
-    plain = {"rows": 2, "tokens": 1024, "precision": "Float32", "again": False}
+    plain = {"rows": 2, "tokens": 512, "precision": "Float32", "again": False}
     names = list(ARCHITECTURES)[1:3] if quick else list(ARCHITECTURES)
     for name, method in itertools.product(names, ["LoRA", "QLoRA", "Full"]):
         yield {**plain, "name": name, "method": method}
@@ -70,7 +75,7 @@ def list_cases(*, quick: bool) -> Iterator[dict[str, Any]]:
         for change in (
             {"rows": 1},
             {"rows": 4},
-            {"tokens": 2048},
+            {"tokens": 1024},
             {"precision": "BFloat16"},
             {"again": True},
             {"dropout": "0.1"},
@@ -80,41 +85,59 @@ def list_cases(*, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def compare(folder: Path, options: argparse.Namespace) -> None:
-    """Print a table of predicted and measured memory."""
+    """Print a table of predicted and measured memory, and what the usual allocator takes."""
     print("| model | method | rows x tokens | other | predicted [MiB] | measured | error [%] |")
     print("| --- | --- | ---: | --- | ---: | ---: | ---: |", flush=True)
+    places = {"folder": str(folder), "device": options.device}
+    cases = [{**case, **places} for case in list_cases(quick=options.quick)]
     errors = []
-    for case in list_cases(quick=options.quick):
-        place = folder / case["name"].replace(" ", "").replace(",", "-")
-        found = run({**case, "folder": str(place), "device": options.device})
-        error = 100 * (found["predicted"] / found["measured"] - 1)
-        errors.append(error)
-        others = {key: case.get(key) for key in ("precision", "again", "dropout", "last_blocks")}
-        shown = ", ".join(
-            f"{key} {value}"
-            for key, value in others.items()
-            if value not in {None, False, "Float32"}
-        )
-        print(
-            f"| {case['name']} | {case['method']} | {case['rows']} x {case['tokens']} | {shown} | "
-            f"{found['predicted'] / MIB:,.0f} | {found['measured'] / MIB:,.0f} | {error:+.0f} |",
-            flush=True,
-        )
+    for case, found in run(cases, EXACT if options.device == "cpu" else {}):
+        errors.append(100 * (found["predicted"] / found["measured"] - 1))
+        print(describe(case, found, errors[-1]), flush=True)
     print(
         f"\nerror: median {statistics.median(errors):+.0f}%, from {min(errors):+.0f}% to "
         f"{max(errors):+.0f}%, over {len(errors)} cases"
     )
+    if options.device == "cpu":
+        # Each in a process of its own, as nothing comes back from this allocator.
+        for case in [each for each in cases if each["name"] == "llama, GQA"][:3]:
+            for _, found in run([case], {}):
+                print(
+                    f"with the usual allocator, {case['method']}: "
+                    f"{found['measured'] / MIB:,.0f} MiB resident, "
+                    f"{found['on_cpus'] / MIB:,.0f} predicted"
+                )
 
 
-def run(case: dict[str, Any]) -> dict[str, int]:
-    """Measure one case in a process of its own."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-W", "ignore", __file__, "--one", json.dumps(case)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=False)
-    if done.returncode:
-        sys.exit(f"{case} ended with code {done.returncode}")
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def describe(case: dict[str, Any], found: dict[str, int], error: float) -> str:
+    """Return a row of the table."""
+    others = {key: case.get(key) for key in ("precision", "again", "dropout", "last_blocks")}
+    shown = ", ".join(
+        f"{key} {value}" for key, value in others.items() if value not in {None, False, "Float32"}
+    )
+    return (
+        f"| {case['name']} | {case['method']} | {case['rows']} x {case['tokens']} | {shown} | "
+        f"{found['predicted'] / MIB:,.0f} | {found['measured'] / MIB:,.0f} | {error:+.0f} |"
+    )
+
+
+def run(
+    cases: list[dict[str, Any]], environment: dict[str, str]
+) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
+    """Yield cases with what was found, measured in one process."""
+    path = Path(cases[0]["folder"]) / "cases.json"
+    path.write_text(json.dumps(cases))
+    quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-W", "ignore", __file__, "--cases", str(path)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **quiet, **environment},
+    ) as child:
+        assert child.stdout is not None
+        lines = (json.loads(line) for line in child.stdout if line.startswith(b"{"))
+        yield from zip(cases, lines, strict=True)
 
 
 def measure(case: dict[str, Any]) -> dict[str, int]:
@@ -129,7 +152,8 @@ def measure(case: dict[str, Any]) -> dict[str, int]:
     from tunebench_jobs.train.memory import MemoryWatch, recompute_activations  # noqa: PLC0415
     from tunebench_jobs.train.prepare import prepare_model  # noqa: PLC0415 - likewise
 
-    folder, device = Path(case["folder"]), torch.device(case["device"])
+    folder = Path(case["folder"]) / case["name"].replace(", ", "-").replace(" ", "-")
+    device = torch.device(case["device"])
     config = save_model(case["name"], folder)
     tuning = TuningSpec.from_wire(
         {
@@ -144,23 +168,25 @@ def measure(case: dict[str, Any]) -> dict[str, int]:
     half = precision is Precision.BFLOAT16
     # Threads and kernels that are set up once are no part of a training.
     warm_up(device)
+    gc.collect()
     watch = MemoryWatch(device)
     model = prepare_model(folder, tuning, precision, 0, device)
     if case["again"]:
         recompute_activations(model)
     loss = AnswerLoss(model.train(), autocast=torch.bfloat16 if half else None)
     engine = build_engine(loss, tuning, device)
-    for _ in range(STEPS):
-        for number in range(MICRO_BATCHES):
-            last = number == MICRO_BATCHES - 1
+    for count in STEPS:
+        for number in range(count):
+            last = number == count - 1
             engine.accumulate(make_rows(case, config, device), weight=1e-3, last=last)
         engine.step(1e-4)
+    peak = watch.find_peak() or 0
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     frozen = [part for name, part in base.named_parameters() if "lora_" not in name]
-    shape = parse_shape(config, sum(map(count, frozen)))
+    shape = parse_shape(config, sum(map(count_numbers, frozen)))
     assert shape is not None
     need = estimate_memory(shape, tuning, make_load(case, half=half))
-    return {"predicted": need.total, "measured": watch.find_peak() or 0}
+    return {"predicted": need.total, "on_cpus": need.on_cpus().total, "measured": peak}
 
 
 def make_load(case: dict[str, Any], *, half: bool) -> Any:
@@ -223,7 +249,7 @@ def warm_up(device: Any) -> None:
     (side @ side).sum().backward()
 
 
-def count(parameter: Any) -> int:
+def count_numbers(parameter: Any) -> int:
     """Count the numbers of a parameter, also where NF4 packed them."""
     state = getattr(parameter, "quant_state", None)
     return int(parameter.numel()) if state is None else math.prod(state.shape)

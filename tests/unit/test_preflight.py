@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from make_shapes import LLAMA_3_8B, make_shape
 
 from tunebench_api.contract import PreflightConfig, Runtime
 from tunebench_api.errors import parse_problem
@@ -237,7 +238,7 @@ def test_what_the_user_must_mend_decides() -> None:
 
 def test_a_base_that_no_commit_pins_is_said(tmp_path: Path) -> None:
     """Whoever reads the stage's message knows that the hub may change the weights."""
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_8B))
     (tmp_path / "model.safetensors").write_text("")
     (tmp_path / "tokenizer.json").write_text("{}")
     base = {"base": {"base": str(tmp_path)}, "models": ["a"]}
@@ -245,6 +246,8 @@ def test_a_base_that_no_commit_pins_is_said(tmp_path: Path) -> None:
     outcome = run_preflight(make_config(bases=[base]), make_context(tmp_path))
 
     assert outcome.summary["unpinned"] == []
+    # What the planner sizes trainings by.
+    assert outcome.summary["shapes"] == {str(tmp_path): make_shape(LLAMA_3_8B).to_wire()}
     assert outcome.message == "1 base models, 1 judges"
 
 

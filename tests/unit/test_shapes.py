@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from make_run import make_run
-from make_shapes import LLAMA_3_8B, QWEN_0_5B
+from make_shapes import LLAMA_3_8B, QWEN_0_5B, make_shape
 
 from tunebench_api.contract import Base
 from tunebench_api.errors import InvalidRunError
@@ -53,7 +53,7 @@ def test_parameters_are_counted_in_the_headers(tmp_path: Path) -> None:
     ],
 )
 def test_broken_weights_stop_nothing(tmp_path: Path, content: bytes) -> None:
-    """The preflight goes on without sizes; what is wrong shows where the model is loaded."""
+    """The config says how many numbers there are; what is wrong shows where they are loaded."""
     (tmp_path / "model.safetensors").write_bytes(content)
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_8B))
     good = tmp_path / "good"
@@ -61,8 +61,16 @@ def test_broken_weights_stop_nothing(tmp_path: Path, content: bytes) -> None:
     (good / "config.json").write_text(json.dumps(QWEN_0_5B))
     found = read_shapes([Base(base=str(tmp_path)), Base(base=str(good))])
 
-    assert set(found) - {str(tmp_path)} == {str(good)}
+    assert count_parameters(tmp_path) is None
+    assert found[str(tmp_path)] == make_shape(LLAMA_3_8B).to_wire()
     assert found[str(good)]["blocks"] == 24
+
+
+def test_a_base_without_a_config_has_no_sizes(tmp_path: Path) -> None:
+    """Nor has a GGUF file, which is not read for it; the size in the name is taken then."""
+    gguf = Base(base=str(tmp_path), gguf_file="model-7b.gguf")
+
+    assert read_shapes([Base(base=str(tmp_path)), gguf]) == {}
 
 
 def test_bases_on_this_machine_are_read_by_the_planner(tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def find_recomputing(
 def recompute_activations(model: Any) -> None:
     """Let each block keep what goes into it alone, and compute the rest again."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    inner.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    # That is for the older way: with it, the backward pass would not end at the first adapter.
+    inner.disable_input_require_grads()
 
 
 def build_memory_summary(
