@@ -1,10 +1,10 @@
 """How much memory training takes beside what the model of it says: `make memory` prints the table.
 
-Each case loads a small model with random weights as the train stage does, takes two optimizer steps with
-rows of equal length, and says the most memory that it had beyond what it
-had before it loaded the model. On a GPU (`--device cuda`) that is what PyTorch has allocated there.
-On a CPU it is the resident memory of the process, with an allocator that gives everything back at
-once; what the usual one keeps is told besides.
+Each case loads a small model with random weights as the train stage does, takes two optimizer
+steps with rows of equal length, and says the most memory that it had beyond what it had before it
+loaded the model. On a GPU (`--device cuda`) that is what PyTorch has allocated there. On a CPU it
+is the resident memory of the process, with an allocator that gives everything back at once; what
+the usual one keeps is told besides.
 """
 
 from __future__ import annotations

@@ -93,6 +93,36 @@ def test_warnings_are_in_the_document_and_beside_it(
     assert fields == ["spec.models[0].revision"] * 4
 
 
+def test_plan_says_how_trainings_are_sized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For the pools of Helm values, in words and in the document, and with what cannot be had."""
+    pool = {"name": "h100", "gpuResource": "nvidia.com/gpu", "gpusPerWorker": 1, "maxGpus": 4}
+    memory = {"gpuMemory": "80Gi", "worker": {"cpu": "8", "memory": "64Gi"}}
+    values = tmp_path / "values.yaml"
+    values.write_text(json.dumps({"pools": [{**pool, **memory}]}))
+    places = {
+        "dataset": {"train": {"uri": "pvc://a/t.jsonl"}, "eval": {"uri": "pvc://a/e.jsonl"}},
+        "baseline": {"name": "stored", "completions": {"uri": "pvc://a/b.jsonl"}},
+    }
+    model = {"name": "one", "base": "acme/one-7b", "resources": {"pool": "h100", "gpus": "Auto"}}
+    file = write_run(tmp_path, models=[model], **places)
+    arguments = ("plan", file, "--values", str(values))
+    codes = [run_main(monkeypatch, *arguments)]
+    words = capsys.readouterr().out
+    codes.append(run_main(monkeypatch, *arguments, "-o", "json"))
+    document = json.loads(capsys.readouterr().out)
+    model["resources"] = {"pool": "h100", "gpus": "8"}
+    write_run(tmp_path, models=[model], **places)
+    codes.append(run_main(monkeypatch, *arguments))
+
+    assert codes == [0, 0, 2]
+    assert "\none: 1 GPU of pool `h100`, no ZeRO, micro-batch " in words
+    assert [each["model"] for each in document["sizing"]] == ["one"]
+    assert document["sizing"][0]["sizing"] in words
+    assert "must be at most 4 for one training on pool `h100`, got 8" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -11,6 +11,7 @@ from tunebench_api.sizing.settled import Sizing
 from tunebench_api.v1alpha1 import DeepSpeed, TuningSpec
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError, RetryableError, is_out_of_memory
+from tunebench_jobs.train.layout import WORK_FOLDER
 from tunebench_jobs.train.room import (
     OUT_OF_MEMORY,
     SIZING_FILE,
@@ -34,7 +35,7 @@ def make_config(**tuning: object) -> TrainConfig:
 
 def make_context(folder: Path, sizing: Sizing | None = None) -> StageContext:
     """Return a context with an output folder."""
-    (folder / "out").mkdir(exist_ok=True)
+    (folder / "out" / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     report = str(folder / "report.json")
     return StageContext(Runtime(store=str(folder), output="out", report=report, sizing=sizing))
 
@@ -103,7 +104,7 @@ def test_other_errors_change_nothing(tmp_path: Path) -> None:
         fit_in_memory(make_config(), make_context(tmp_path), fail)
 
     assert tried == [4]
-    assert not (tmp_path / "out" / SIZING_FILE).exists()
+    assert not (tmp_path / "out" / WORK_FOLDER / SIZING_FILE).exists()
 
 
 def test_the_planner_decides_what_settings_leave_open(tmp_path: Path) -> None:
@@ -113,11 +114,11 @@ def test_the_planner_decides_what_settings_leave_open(tmp_path: Path) -> None:
     context = make_context(tmp_path, planned)
 
     assert find_sizing(config, context) == planned
-    (tmp_path / "out" / SIZING_FILE).write_text(
+    (tmp_path / "out" / WORK_FOLDER / SIZING_FILE).write_text(
         planned.model_copy(update={"micro_batch_size": 2, "shrunk_from": 4}).model_dump_json()
     )
     assert find_sizing(config, context).micro_batch_size == 2
-    (tmp_path / "out" / SIZING_FILE).write_text("{broken")
+    (tmp_path / "out" / WORK_FOLDER / SIZING_FILE).write_text("{broken")
     assert find_sizing(config, context) == planned
 
 

@@ -14,6 +14,7 @@ from tunebench_api.sizing.settled import Sizing, build_written, settle
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError, JobError, is_out_of_memory
 from tunebench_jobs.files import save_text
+from tunebench_jobs.train.layout import WORK_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,14 @@ def fit_in_memory(config: TrainConfig, context: StageContext, fit: Fit) -> None:
         if smaller is None:
             raise
         logger.warning("%s; trying again: %s", error, describe_shrunk(smaller))
-        save_text(context.output / SIZING_FILE, smaller.model_dump_json(indent=1))
+        save_text(context.output / WORK_FOLDER / SIZING_FILE, smaller.model_dump_json(indent=1))
         fit(settle_config(config, smaller), smaller)
 
 
 def find_sizing(config: TrainConfig, context: StageContext) -> Sizing:
     """Return how to train: as an earlier attempt found out, as the planner says, or as set."""
     planned = context.runtime.sizing or build_written(config.tuning)
-    found = _load(context.output / SIZING_FILE)
+    found = _load(context.output / WORK_FOLDER / SIZING_FILE)
     if found is None or found.micro_batch_size >= planned.micro_batch_size:
         return planned
     kept = {"micro_batch_size": found.micro_batch_size, "shrunk_from": found.shrunk_from}
