@@ -151,6 +151,7 @@ def measure(case: dict[str, Any]) -> dict[str, int]:
     from tunebench_jobs.train.loss import AnswerLoss  # noqa: PLC0415 - likewise
     from tunebench_jobs.train.memory import MemoryWatch, recompute_activations  # noqa: PLC0415
     from tunebench_jobs.train.prepare import prepare_model  # noqa: PLC0415 - likewise
+    from tunebench_jobs.train.shortcuts import take_shortcuts  # noqa: PLC0415 - likewise
 
     folder = Path(case["folder"]) / case["name"].replace(", ", "-").replace(" ", "-")
     device = torch.device(case["device"])
@@ -171,14 +172,20 @@ def measure(case: dict[str, Any]) -> dict[str, int]:
     gc.collect()
     watch = MemoryWatch(device)
     model = prepare_model(folder, tuning, precision, 0, device)
+    shortcuts = take_shortcuts(model, tuning, device, half=half)
     if case["again"]:
         recompute_activations(model)
-    loss = AnswerLoss(model.train(), autocast=torch.bfloat16 if half else None)
+    loss = AnswerLoss(
+        model.train(),
+        autocast=torch.bfloat16 if half else None,
+        answer_rows=shortcuts.answer_rows,
+    )
     engine = build_engine(loss, tuning, device)
     for count in STEPS:
         for number in range(count):
             last = number == count - 1
-            engine.accumulate(make_rows(case, config, device), weight=1e-3, last=last)
+            rows = make_rows(case, config, device, shared=shortcuts.unpadded)
+            engine.accumulate(rows, weight=1e-3, last=last)
         engine.step(1e-4)
     peak = watch.find_peak() or 0
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -228,8 +235,8 @@ def save_model(name: str, folder: Path) -> dict[str, Any]:
     return described
 
 
-def make_rows(case: dict[str, Any], config: dict[str, Any], device: Any) -> Any:
-    """Return rows of random tokens, the last of which are learnt."""
+def make_rows(case: dict[str, Any], config: dict[str, Any], device: Any, *, shared: bool) -> Any:
+    """Return rows of random tokens, the last of which are learnt; or all of them as one row."""
     import torch  # noqa: PLC0415 - as above
 
     from tunebench_jobs.chat import IGNORED_LABEL  # noqa: PLC0415 - as above
@@ -238,7 +245,11 @@ def make_rows(case: dict[str, Any], config: dict[str, Any], device: Any) -> Any:
     ids = torch.randint(0, config["vocab_size"], (case["rows"], case["tokens"]))
     labels = ids.clone()
     labels[:, :-ANSWER] = IGNORED_LABEL
-    return Rows(ids.to(device), labels.to(device))
+    segments = None
+    if shared:
+        ids, labels = ids.view(1, -1), labels.view(1, -1)
+        segments = (case["tokens"],) * case["rows"]
+    return Rows(ids.to(device), labels.to(device), segments)
 
 
 def warm_up(device: Any) -> None:

