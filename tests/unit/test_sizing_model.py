@@ -137,7 +137,7 @@ def test_a_34b_model_needs_its_activations_again_at_8192_tokens() -> None:
     kept = estimate_memory(shape, TuningSpec(), make_load(tokens=8192))
     again = estimate_memory(shape, TuningSpec(), make_load(tokens=8192, recompute=True))
 
-    assert kept.activations > 120 * GIB
+    assert kept.total > 141 * GIB
     assert again.activations < kept.activations / 8
 
 
