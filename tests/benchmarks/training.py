@@ -30,7 +30,7 @@ from typing import Any
 
 from training_data import (
     BATCH,
-    MICRO_BATCH,
+    HELD_OUT,
     MODEL_FOLDER,
     RATE,
     SEED,
@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=["Float32", "BFloat16"], default="Float32")
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--max-length", type=int, default=4096)
+    parser.add_argument("--micro-batch", type=int, default=4, help="examples to a forward pass")
+    parser.add_argument("--judged", type=int, default=HELD_OUT, help="held-out examples to use")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--trl", help="a Python that has TRL and PEFT")
     parser.add_argument("--llama-factory", help="a Python that has LLaMA-Factory")
@@ -124,6 +126,8 @@ def build_options(options: argparse.Namespace, without: list[str]) -> Options:
         "max_length": options.max_length,
         "without": without,
         "threads": options.threads,
+        "micro_batch": options.micro_batch,
+        "judged": options.judged,
     }
 
 
@@ -168,6 +172,7 @@ def run_ours(folder: Path, options: Options) -> dict[str, Any]:
 
     without = set(options["without"])
     packing = "None" if "packing" in without else "BestFit"
+    micro_batch = options["micro_batch"]
     learnt, _ = load_examples(folder)
     torch.set_num_threads(options["threads"])
     tuning = TuningSpec.from_wire(
@@ -175,8 +180,8 @@ def run_ours(folder: Path, options: Options) -> dict[str, Any]:
             "method": TuningMethod(options["method"]),
             "learningRate": str(RATE),
             "batchSize": BATCH,
-            "microBatchSize": 1 if packing == "BestFit" else MICRO_BATCH,
-            "maxLength": options["max_length"] * (MICRO_BATCH if packing == "BestFit" else 1),
+            "microBatchSize": 1 if packing == "BestFit" else micro_batch,
+            "maxLength": options["max_length"] * (micro_batch if packing == "BestFit" else 1),
             "packing": packing,
             "precision": options["precision"],
             "checkpointSteps": 1_000_000,
@@ -203,7 +208,7 @@ def run_ours(folder: Path, options: Options) -> dict[str, Any]:
     end = take_clocks()
     if packing == "BestFit":
         getattr(model, "get_base_model", lambda: model)().set_attn_implementation("sdpa")
-    return finish(model, folder, begin, end)
+    return finish(model, folder, options, begin, end)
 
 
 def switch(model: Any, packing: str, without: set[str]) -> bool:

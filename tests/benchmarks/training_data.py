@@ -13,8 +13,7 @@ PROMPTS = Path(__file__).parents[2] / "prompts"
 HELD_OUT = 16
 SEED = 0
 RATE = 1e-3
-# Examples to a forward pass where rows are padded; steps have twice as many.
-MICRO_BATCH = 4
+# Examples to an optimizer step.
 BATCH = 8
 RANK, ALPHA = 16, 32
 MODEL_FOLDER, DATA_FILE = "model", "examples.json"
@@ -198,7 +197,11 @@ def take_clocks() -> tuple[float, float]:
 
 
 def finish(
-    model: Any, folder: Path, begin: tuple[float, float], end: tuple[float, float]
+    model: Any,
+    folder: Path,
+    options: dict[str, Any],
+    begin: tuple[float, float],
+    end: tuple[float, float],
 ) -> dict[str, Any]:
     """Return the figures of a way whose steps began and ended at these clocks."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -207,7 +210,7 @@ def finish(
         "seconds": end[0] - begin[0],
         "cpu_seconds": end[1] - begin[1],
         "tokens": sum(len(ids) for ids, _ in learnt),
-        "loss": compute_loss(model.float(), held_out),
+        "loss": compute_loss(model.float(), held_out[: options["judged"]]),
         "peak_mb": round(peak / 1000),
     }
 

@@ -10,7 +10,6 @@ from training_data import (
     ALPHA,
     BATCH,
     LORA_LAYERS,
-    MICRO_BATCH,
     MODEL_FOLDER,
     RANK,
     RATE,
@@ -28,8 +27,8 @@ def build_arguments(scratch: str, options: Options) -> dict[str, Any]:
     """Return what transformers' Trainer and all that derive from it are told."""
     return {
         "output_dir": scratch,
-        "per_device_train_batch_size": MICRO_BATCH,
-        "gradient_accumulation_steps": BATCH // MICRO_BATCH,
+        "per_device_train_batch_size": options["micro_batch"],
+        "gradient_accumulation_steps": BATCH // options["micro_batch"],
         "num_train_epochs": 1,
         "learning_rate": RATE,
         "lr_scheduler_type": "linear",
@@ -74,7 +73,7 @@ def run_trainer(folder: Path, options: Options) -> dict[str, Any]:
         )
         begin = take_clocks()
         trainer.train()
-        return finish(model, folder, begin, take_clocks())
+        return finish(model, folder, options, begin, take_clocks())
 
 
 def run_trl(folder: Path, options: Options) -> dict[str, Any]:
@@ -117,7 +116,7 @@ def run_trl(folder: Path, options: Options) -> dict[str, Any]:
         )
         begin = take_clocks()
         trainer.train()
-        return finish(model, folder, begin, take_clocks())
+        return finish(model, folder, options, begin, take_clocks())
 
 
 def run_llama_factory(folder: Path, options: Options) -> dict[str, Any]:
@@ -167,7 +166,7 @@ def run_llama_factory(folder: Path, options: Options) -> dict[str, Any]:
             model = PeftModel.from_pretrained(base, output)
         else:
             model = AutoModelForCausalLM.from_pretrained(output)
-        return finish(model, folder, *clocks)
+        return finish(model, folder, options, *clocks)
 
 
 def save_tokenized(folder: Path, target: Path) -> None:
