@@ -18,6 +18,7 @@ from bucket_server import BucketServer, leading_to_server
 from chat_server import Model
 from make_tiny_run import make_tiny_run, run_tunebench
 from make_train_stage import TUNING, find_processes, make_store, make_train_row, stop_all
+from tracker_files import load_scalars
 
 from tunebench_api.contract import (
     RESULT_FILE,
@@ -292,6 +293,7 @@ def _train(tmp_path: Path, machine: str, **tuning: Any) -> StageDocument:
             "base": {"base": str(tmp_path / "base")},
             "tuning": TUNING | {"maxLength": 512} | tuning,
             "seed": 7,
+            "tracking": {"run": "r", "model": "m", "tracking": {"tensorBoard": "Enabled"}},
         }
     )
     return make_document(tmp_path, machine, config)
@@ -316,6 +318,8 @@ def _run_train(tmp_path: Path, document: StageDocument) -> StageResult:
     return load_report(tmp_path)
 
 
+# TensorBoard's reader imports old libraries.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) -> None:
     """Killed with its machine, training goes on at a complete resume point: the same adapter."""
     _put_train_set(tmp_path)
@@ -356,8 +360,13 @@ def test_training_goes_on_from_the_bucket(tmp_path: Path, server: BucketServer) 
     assert build_file_digest(output / "checkpoint/adapter_model.safetensors") == expected
     assert not (output / "work").exists()
     assert "Traceback" not in log
+    # What the first machine logged is gone with it, but the resume point has its curve.
+    (events,) = server.list_keys("runs/train/x/tensorboard/")
+    scalars = load_scalars((server.bucket / events).parent)
+    assert [step for step, _ in scalars["train/loss"]] == list(range(1, 91))
     assert {each.path for each in result.artefacts} == {
         "canaries.json",
+        events.removeprefix("runs/train/x/"),
         "curve.jsonl",
         *(
             key.removeprefix("runs/train/x/")
