@@ -82,7 +82,8 @@ def measure_kills(folder: Path, options: argparse.Namespace) -> None:
     tuning = {
         "batchSize": options.batch,
         "microBatchSize": 8,
-        "epochs": 60 * options.batch // EXAMPLES,
+        # More steps than all attempts together can take.
+        "epochs": (2 * INTERVAL + 1) * (options.kills + 1) * options.batch // EXAMPLES,
         "maxLength": 1024,
         "checkpointSteps": INTERVAL,
         "learningRate": "1e-3",
