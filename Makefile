@@ -139,7 +139,7 @@ api: install tools  ## Tests with a real kube-apiserver; no node.
 
 .PHONY: jobs
 jobs: install $(TOOLS)/versitygw  ## Slow tests: real Ray, torch and servers with tiny models.
-	$(BIN)/pytest -m jobs tests/jobs $(ARGS)
+	$(BIN)/pytest -m "jobs and not nightly" tests/jobs $(ARGS)
 
 .PHONY: e2e
 e2e: e2e-local e2e-cluster  ## Whole benchmarks, on this machine and in a cluster made for it.

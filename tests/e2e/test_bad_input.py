@@ -48,7 +48,7 @@ def _lose_dataset(spec: dict[str, Any], _folder: Path) -> None:
 
 
 def _ask_for_unsupported(spec: dict[str, Any], _folder: Path) -> None:
-    spec["models"][0]["tuning"]["deepspeed"] = "Auto"
+    spec["prompts"] = {"uri": "gs://bucket/prompts"}
 
 
 def _break_row(_spec: dict[str, Any], folder: Path) -> None:
@@ -95,7 +95,7 @@ def _break_several(spec: dict[str, Any], folder: Path) -> None:
         pytest.param(_rename_field, ["spec.models[0].tuning.epoch", "epochs"], id="unknown field"),
         pytest.param(_change_type, ["spec.models[0].tuning.epochs", "whole number"], id="type"),
         pytest.param(_repeat_name, ["spec.models", "tiny-1"], id="two models of one name"),
-        pytest.param(_ask_for_unsupported, ["deepspeed", "not supported yet"], id="unsupported"),
+        pytest.param(_ask_for_unsupported, ["spec.prompts.uri", "not supported"], id="unsupported"),
         pytest.param(_lose_dataset, ["spec.dataset.train.uri", "nowhere"], id="missing file"),
         pytest.param(_break_row, ["train.jsonl:2", "repository"], id="broken row"),
         pytest.param(_empty_dataset, ["EmptyDataset", "spec.dataset.train"], id="empty dataset"),
