@@ -83,6 +83,14 @@ def price_reply(raw: Any, model: str) -> float | None:
         return None
 
 
+def find_model_facts(litellm: Any, model: str) -> dict[str, Any]:
+    """Return what LiteLLM knows of a model: prices and limits; nothing of a model it does not."""
+    try:
+        return dict(litellm.get_model_info(model))
+    except litellm.exceptions.ModelNotMappedError:
+        return {}
+
+
 @cache
 def _find_call() -> tuple[Any, Any]:
     litellm = load_litellm()
@@ -93,9 +101,5 @@ def _find_call() -> tuple[Any, Any]:
 
 @cache
 def _has_price(model: str) -> bool:
-    litellm = load_litellm()
-    try:
-        known = litellm.get_model_info(model)
-    except litellm.exceptions.ModelNotMappedError:
-        return False
+    known = find_model_facts(load_litellm(), model)
     return bool(known.get("input_cost_per_token") or known.get("output_cost_per_token"))

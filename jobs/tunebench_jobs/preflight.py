@@ -24,10 +24,10 @@ from tunebench_api.v1alpha1 import (
 )
 from tunebench_jobs.context import Outcome, StageContext
 from tunebench_jobs.errors import InputError, JobError, RetryableError
-from tunebench_jobs.litellm_calls import load_litellm
+from tunebench_jobs.litellm_calls import find_model_facts, load_litellm
 from tunebench_jobs.llm import Endpoint, build_endpoint, find_secret
 from tunebench_jobs.parameters import adapt_parameters
-from tunebench_jobs.prices import find_model_facts, find_prices
+from tunebench_jobs.prices import find_prices
 from tunebench_jobs.prompt_source import find_prompts, parse_variables
 from tunebench_jobs.storage.check import check_bucket
 

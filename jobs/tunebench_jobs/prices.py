@@ -8,7 +8,7 @@ from typing import Any
 
 from tunebench_api.v1alpha1 import JudgeSpec, LlmSpec
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.litellm_calls import load_litellm
+from tunebench_jobs.litellm_calls import find_model_facts, load_litellm
 from tunebench_jobs.llm import Reply
 
 _MILLION = 1_000_000
@@ -74,11 +74,3 @@ def _find_rate(known: Mapping[str, Any], way: str, *, batch: bool) -> float | No
     rate = known.get(f"{way}_cost_per_token_batches") if batch else None
     rate = known.get(f"{way}_cost_per_token") if rate is None else rate
     return None if rate is None else float(rate)
-
-
-def find_model_facts(litellm: Any, model: str) -> dict[str, Any]:
-    """Return what LiteLLM knows of a model: prices and limits; nothing of a model it does not."""
-    try:
-        return dict(litellm.get_model_info(model))
-    except litellm.exceptions.ModelNotMappedError:
-        return {}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from tunebench_api.contract import JudgingScale
 from tunebench_api.v1alpha1 import Batch, JudgeSpec, JudgingSpec
 from tunebench_jobs.errors import InputError
-from tunebench_jobs.litellm_calls import load_litellm
+from tunebench_jobs.litellm_calls import find_model_facts, load_litellm
 from tunebench_jobs.parameters import Sent
-from tunebench_jobs.prices import find_known_prices, find_model_facts
+from tunebench_jobs.prices import find_known_prices
 from tunebench_jobs.prompts import PromptSet
 from tunebench_jobs.tokens import count_tokens
 
