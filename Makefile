@@ -186,55 +186,55 @@ COMPILE_PART = $(COMPILE) --constraints requirements/all.txt
 
 .PHONY: training
 training: install  ## Measure training beside its peers (ARGS="--trl PYTHON --llama-factory PYTHON").
-	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/training.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python -W ignore tests/benchmarks/training.py $(ARGS)
 
 .PHONY: training-start
 training-start: install  ## Measure what a training of 25,000 examples does before its first step.
-	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/training_start.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python -W ignore tests/benchmarks/training_start.py $(ARGS)
 
 .PHONY: memory
 memory: install  ## Measure what memory training takes beside what is predicted (ARGS="--device cuda").
-	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/memory.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python -W ignore tests/benchmarks/memory.py $(ARGS)
 
 .PHONY: resuming
 resuming: install  ## Kill a training 20 times; measure resume points and Ray Train (ARGS="--parts kills").
-	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/resuming.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python -W ignore tests/benchmarks/resuming.py $(ARGS)
 
 .PHONY: scale
 scale: install tools  ## Measure the operator with 1,000 runs (ARGS="--runs 10000" for more).
-	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/operator_scale.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python -W ignore tests/benchmarks/operator_scale.py $(ARGS)
 
 .PHONY: data-pass
 data-pass: install  ## Measure how fast a dataset is made (ARGS=--full for 100,000 rows).
-	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/data_pass.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python -W ignore tests/benchmarks/data_pass.py $(ARGS)
 
 .PHONY: interval-coverage
 interval-coverage: install  ## Simulate how often intervals hold the truth (minutes; ARGS="--rounds 500" for fewer).
-	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/coverage.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python tests/benchmarks/coverage.py $(ARGS)
 
 .PHONY: scoring
 scoring: install  ## Measure how fast 14 models are scored.
-	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/scoring.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python tests/benchmarks/scoring.py $(ARGS)
 
 # A checkout of github.com/tatsu-lab/alpaca_eval, whose files stay there.
 ALPACA_EVAL ?= ../alpaca_eval
 
 .PHONY: imported-rates
 imported-rates: install  ## Compare imports of AlpacaEval's annotations with its leaderboards.
-	PYTHONPATH=tests/support $(BIN)/python tests/benchmarks/imported_rates.py $(ALPACA_EVAL)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python tests/benchmarks/imported_rates.py $(ALPACA_EVAL)
 
 .PHONY: attacks
 attacks: install  ## Measure which attacks on judges work (ARGS="--run run.yaml" asks its judges).
-	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/attacks.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python -W ignore tests/benchmarks/attacks.py $(ARGS)
 
 # With other programs beside ours: `make judging ARGS="--cache FOLDER --fastchat CHECKOUT --arena CHECKOUT"`.
 .PHONY: judging
 judging: install  ## Measure how fast judges are asked (docs/performance.md has more arguments).
-	PYTHONPATH=tests/support $(BIN)/python -W ignore tests/benchmarks/judging.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python -W ignore tests/benchmarks/judging.py $(ARGS)
 
 .PHONY: goldens
 goldens: install  ## Write the golden outputs anew from their inputs.
-	PYTHONPATH=tests/support $(BIN)/python tests/support/make_goldens.py
+	PYTHONPATH=$(CURDIR)/tests/support $(BIN)/python tests/support/make_goldens.py
 
 .PHONY: lock
 lock: $(UV_STAMP)  ## Resolve pyproject.toml into requirements/.

@@ -172,8 +172,12 @@ class Bench:
             print(f"| {peer.name} | not measured without {missing} |")
             return
         python = install(peer, UV, cache.resolve())
-        run = self._measure_peer(peer, python, checkout, ours.setting, pairs)
-        print(build_row(run, ours), flush=True)
+        try:
+            run = self._measure_peer(peer, python, checkout, ours.setting, pairs)
+        except ProgramFailedError as error:
+            print(f"| {peer.name} | gave up: {error.last_line} |", flush=True)
+        else:
+            print(build_row(run, ours), flush=True)
 
     def _measure_ours(self, setting: Setting, pairs: Sequence[Pair], judges: int) -> Run:
         store, base = self._open(OURS, setting.conditions)
@@ -252,11 +256,20 @@ def render_prompts(pairs: Sequence[Pair], folder: Path) -> Iterator[str]:
         yield build_message(prompts, delimiters, comparison)["content"]
 
 
+class ProgramFailedError(RuntimeError):
+    """A program ended with a code other than 0."""
+
+    def __init__(self, name: str, code: int, said: str) -> None:
+        """Keep the end of what the program said."""
+        super().__init__(f"{name} ended with code {code}:\n{said}")
+        self.last_line = said.rpartition("\n")[2]
+
+
 def check_ended(name: str, cost: Cost, log: Path) -> None:
-    """Stop if a program failed, with the end of what it said."""
+    """Raise `ProgramFailedError` if a program failed, with the end of what it said."""
     if cost.code:
-        tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
-        sys.exit(f"{name} ended with code {cost.code}:\n{tail}")
+        tail = log.read_text(encoding="utf-8", errors="replace").strip()[-3000:]
+        raise ProgramFailedError(name, cost.code, tail)
 
 
 def describe_whole(run: Run) -> Iterator[str]:

@@ -191,6 +191,20 @@ def test_a_judge_that_stays_away_may_be_left_out(tmp_path: Path) -> None:
     assert "status 500" in str(asked.absence)
 
 
+@pytest.mark.parametrize(("per_minute", "first"), [(None, 16), (7200, 120)])
+def test_a_limit_that_is_stated_is_used_from_the_first_second(
+    tmp_path: Path, per_minute: int | None, first: int
+) -> None:
+    """A second's worth of it may be in flight before anything is answered; never more than told."""
+    vendor = Vendor(lambda *_: reply())
+    judge = make_judge(requests_per_minute=per_minute)
+    asked, _, _, _ = ask(tmp_path, vendor, 500, judge)
+
+    assert asked.entries == 500
+    assert sum(moment < 1.0 for moment in vendor.asked_at) == first
+    assert vendor.peak <= 128
+
+
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_judge_that_was_away_is_given_up_soon(tmp_path: Path, *, hangs: bool) -> None:
     """A few words find out that it still is; no question is sent, and the next variant goes on."""

@@ -26,8 +26,9 @@ from tunebench_jobs.tokens import count_message_tokens
 
 logger = logging.getLogger(__name__)
 
-# In flight at first: no server of any size is hurt by so many.
+# In flight at first: no server of any size is hurt by so many, or by a second of what it allows.
 _FIRST_IN_FLIGHT = 16
+_MINUTE_SECONDS = 60
 # Tries of one question while the judge answers others; with their waits, half a minute.
 _MOST_FAILURES = 6
 # What a judge is asked that seems to be away, after so long and then twice as long each time.
@@ -58,7 +59,7 @@ class Pool:
         self._tally = asking.tally_of(spec.name)
         self._throttle = Throttle(
             spec.concurrency,
-            first=_FIRST_IN_FLIGHT,
+            first=max(_FIRST_IN_FLIGHT, (spec.requests_per_minute or 0) // _MINUTE_SECONDS),
             requests_per_minute=spec.requests_per_minute,
             tokens_per_minute=spec.tokens_per_minute,
         )
