@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from images import REPOSITORY
 from make_cluster_run import Bench
 from space import Space
+
+from tunebench_operator import names
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
@@ -14,12 +17,17 @@ MakeSpace = Callable[[str], Space]
 
 
 def test_apply_to_leaderboard(make_space: MakeSpace, bench: Bench) -> None:
-    """Two models are trained in pods of their own; the leaderboard is that of a laptop."""
+    """Two models are trained in pods of their own; the leaderboard is that of a laptop.
+
+    Prompts come from a ConfigMap, and the winner answers until it is no longer wanted.
+    """
     space = make_space("apply")
-    manifest = bench.place(space, "tiny", models=2)
+    prompts = {"configMapRef": {"name": "ours"}}
+    manifest = bench.place(space, "tiny", models=2, prompts=prompts, serving={"keep": "Winner"})
     workers: set[str] = set()
     learned: set[str] = set()
 
+    space.kubectl("create", "configmap", "ours", f"--from-file={REPOSITORY / 'prompts/compact'}")
     space.kubectl("apply", "--filename=-", text=manifest)
 
     def watch() -> bool:
@@ -35,7 +43,6 @@ def test_apply_to_leaderboard(make_space: MakeSpace, bench: Bench) -> None:
     space.wait(watch, "the end", run="tiny", seconds=1500)
     run = space.load("tiny")
     shown = space.kubectl("get", "benchmarkruns", "--output=wide")
-    left = space.list_children("tiny")
 
     assert space.find_reason("tiny") == "Succeeded"
     assert run["status"]["leaderboard"] == bench.leaderboard_of_two
@@ -46,10 +53,41 @@ def test_apply_to_leaderboard(make_space: MakeSpace, bench: Bench) -> None:
     assert best == "learns"
     assert best in shown
     assert run["status"]["summary"]["winRate"] in shown
-    # What used GPUs is gone; what says how it went is there.
-    assert not [each for each in left if each.startswith(("raycluster", "rayservice"))]
+    check_winner(space, "tiny", best)
     stored = space.kubectl("get", "all,events,configmaps,brun", "--output=yaml")
     assert bench.judge.key not in stored
+
+
+def check_winner(space: Space, run: str, best: str) -> None:
+    """The best variant answers as a server of OpenAI's protocol does; unwanted, it goes."""
+    space.wait(lambda: is_served(space, run), "the winner's server", run=run)
+    serving = space.load(run)["status"]["serving"]
+    question = {"role": "user", "content": "What does this pull request change?"}
+    request = {"model": serving["variant"], "messages": [question], "max_tokens": 8}
+
+    answer = space.post(f"{serving['endpoint']}/chat/completions", request)
+
+    assert serving["variant"] == best
+    assert answer["usage"]["completion_tokens"] > 0
+    assert isinstance(answer["choices"][0]["message"]["content"], str)
+
+    unwanted = '{"spec": {"serving": {"keep": "None"}}}'
+    space.kubectl("patch", "brun", run, "--type=merge", f"--patch={unwanted}")
+    # What used GPUs is gone; what says how it went is there.
+    space.wait(lambda: not list_ray(space, run), "no server of the run", run=run)
+    assert space.find_reason(run) == "Succeeded"
+
+
+def is_served(space: Space, run: str) -> bool:
+    """Whether the winner answers, as the status says."""
+    conditions = {each["type"]: each for each in space.load(run)["status"]["conditions"]}
+    return conditions.get(names.WINNER_SERVED, {}).get("status") == "True"
+
+
+def list_ray(space: Space, run: str) -> list[str]:
+    """Return what takes GPUs for a run."""
+    kinds = ("raycluster", "rayservice")
+    return [each for each in space.list_children(run) if each.startswith(kinds)]
 
 
 def test_two_runs_one_deleted_one_robbed(make_space: MakeSpace, bench: Bench) -> None:

@@ -22,6 +22,13 @@ from tunebench_operator.builders.pods import USER
 CLAIM = "bench"
 _SIZE = "5Gi"
 _PARTS = "configmaps,jobs,rayjobs,rayservices,rayclusters,pods,serviceaccounts,roles,services"
+_POST = """
+import sys, urllib.request
+request = urllib.request.Request(
+    sys.argv[1], sys.stdin.buffer.read(), {"Content-Type": "application/json"}
+)
+print(urllib.request.urlopen(request, timeout=120).read().decode())
+"""
 _ENDS = {reasons.SUCCEEDED, reasons.PARTIALLY_SUCCEEDED, reasons.ALL_MODELS_FAILED, reasons.FAILED}
 
 
@@ -46,15 +53,26 @@ class Space:
 
     def put(self, folder: Path) -> None:
         """Copy a folder into the volume, as whoever brings data to a cluster does."""
-        self.kubectl("apply", "--filename=-", text=yaml.safe_dump(build_loader()))
-        self.kubectl("wait", "pod/loader", "--for=condition=Ready", "--timeout=180s")
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             tar.add(folder, folder.name, filter=_make_readable)
-        tar_command = ("tar", "-xf", "-", "-C", claim_mount(CLAIM))
-        self.kubectl("exec", "-i", "loader", "--", *tar_command, data=archive.getvalue())
-        self.kubectl("delete", "pod", "loader", "--now", "--wait=false")
+        self._run_in_pod("tar", "-xf", "-", "-C", claim_mount(CLAIM), data=archive.getvalue())
         self.has_data = True
+
+    def post(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send JSON to a server from a pod of the namespace, and return its answer."""
+        said = self._run_in_pod("python", "-c", _POST, url, data=json.dumps(body).encode())
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+
+    def _run_in_pod(self, *command: str, data: bytes) -> str:
+        """Run a command in a pod that has the volume; return what it printed."""
+        self.kubectl("apply", "--filename=-", text=yaml.safe_dump(build_loader()))
+        self.kubectl("wait", "pod/loader", "--for=condition=Ready", "--timeout=180s")
+        try:
+            return self.kubectl("exec", "-i", "loader", "--", *command, data=data)
+        finally:
+            self.kubectl("delete", "pod", "loader", "--now")
 
     def kubectl(
         self, *arguments: str, text: str = "", data: bytes = b"", check: bool = True
