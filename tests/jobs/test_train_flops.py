@@ -10,8 +10,9 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
+from tunebench_api.sizing.operations import count_pairs
 from tunebench_api.v1alpha1 import Precision
-from tunebench_jobs.train.flops import build_cost, count_pairs, find_peak
+from tunebench_jobs.train.flops import build_cost, find_peak
 from tunebench_jobs.train.gauges import Gauges
 from tunebench_jobs.train.layout import Position
 

@@ -19,6 +19,8 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
+from tunebench_jobs.train.anatomy import find_inner
+
 # How far back a token of such a block looks; absent: to the beginning.
 _WINDOWS: Mapping[type, Callable[[Any], int | None]] = MappingProxyType(
     {
@@ -35,7 +37,7 @@ def use_answer_rows(model: Any) -> bool:
 
     A forward pass that is given `answer_rows` then returns these positions only.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = find_inner(model)
     layers = getattr(getattr(inner, "model", None), "layers", None)
     if not isinstance(layers, nn.ModuleList) or type(layers[-1]) not in _WINDOWS:
         return False

@@ -14,14 +14,10 @@ from typing import Any
 
 from torch import nn
 
+from tunebench_api.sizing.operations import cost_of_pair, cost_of_weight, count_pairs
 from tunebench_api.v1alpha1 import Precision
+from tunebench_jobs.train.anatomy import find_block, find_head_size
 
-# A multiplication and an addition for each weight, or number of a head.
-_FORWARD = 2
-# Backward, each as much as forward: to the inputs, and to the weights.
-_INPUTS, _WEIGHTS = 2, 2
-# Scores and their sums: two products for each pair of tokens.
-_PRODUCTS = 2
 _SLIDING = "sliding_attention"
 # Keys and values of a block are computed of all tokens.
 _SEEN_BY_ALL = ("k_proj", "v_proj")
@@ -81,13 +77,6 @@ class Cost:
         return float(self.token * tokens + self.answer * answer + seen)
 
 
-def count_pairs(tokens: int, window: int | None) -> int:
-    """Return how many tokens all tokens see, themselves included."""
-    if window is None or tokens <= window:
-        return tokens * (tokens + 1) // 2
-    return window * (window + 1) // 2 + (tokens - window) * window
-
-
 def build_cost(
     model: Any, count: Callable[[Any], int], *, answer_rows: bool = False
 ) -> Cost | None:
@@ -111,11 +100,11 @@ def build_cost(
     }
     lowest = _find_lowest(model, inner, tables)
     last = config.num_hidden_layers - 1
-    token, answer = 0, count(head) * _cost_of_weight(flows=True, learns=head.requires_grad)
+    token, answer = 0, count(head) * cost_of_weight(flows=True, learns=head.requires_grad)
     for name, part in inner.items():
         block = find_block(name)
         flows = block is None or block >= lowest
-        cost = count(part) * _cost_of_weight(flows=flows, learns=part.requires_grad)
+        cost = count(part) * cost_of_weight(flows=flows, learns=part.requires_grad)
         if answer_rows and block == last and not any(word in name for word in _SEEN_BY_ALL):
             answer += cost
         else:
@@ -138,12 +127,6 @@ def _find_lowest(model: Any, inner: Mapping[str, Any], tables: set[int]) -> int:
     return min((blocks if block is None else block for block in trained), default=blocks)
 
 
-def find_block(name: str) -> int | None:
-    """Return the number of the block of a parameter such as `model.layers.7.mlp.up_proj.weight`."""
-    number = re.search(r"\.(\d+)\.", name)
-    return None if number is None else int(number[1])
-
-
 def find_peak(name: str, precision: Precision) -> float | None:
     """Return the peak FLOP/s of a GPU by its name; None: not known, or not in this format."""
     words = set(re.split(r"[\s\-_]+", name.upper()))
@@ -152,18 +135,11 @@ def find_peak(name: str, precision: Precision) -> float | None:
     return next((peak * 1e12 for wanted, peak in _PEAKS if wanted <= words), None)
 
 
-def _cost_of_weight(*, flows: bool, learns: bool) -> int:
-    return _FORWARD + (_INPUTS if flows else 0) + (_WEIGHTS if learns else 0)
-
-
 def _count_pair_costs(config: Any, lowest: int, blocks: range) -> dict[int | None, int]:
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    forward = _PRODUCTS * _FORWARD * heads * size
+    width = config.num_attention_heads * find_head_size(config)
     costs: Counter[int | None] = Counter()
     for block in blocks:
-        # Neither of the two has weights, so that backward is twice forward.
-        costs[_find_window(config, block)] += forward * (3 if block >= lowest else 1)
+        costs[_find_window(config, block)] += cost_of_pair(width, flows=block >= lowest)
     return dict(costs)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tunebench_jobs.chat import IGNORED_LABEL
+from tunebench_jobs.train.anatomy import find_inner
 from tunebench_jobs.train.segments import build_positions
 
 
@@ -70,7 +71,7 @@ class AnswerLoss(nn.Module):  # type: ignore[misc] # torch has no types here
         self.model = model
         self.autocast = autocast
         self.answer_rows = answer_rows
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner = find_inner(model)
         self.sparse = "logits_to_keep" in inspect.signature(inner.forward).parameters
 
     def forward(

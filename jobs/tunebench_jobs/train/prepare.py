@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 from tunebench_api.v1alpha1 import LoraSpec, LoraTarget, Precision, TuningMethod, TuningSpec
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.models import load_model
+from tunebench_jobs.train.anatomy import find_block
 from tunebench_jobs.train.fused_lora import use_fused_lora
 
 _CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
@@ -92,8 +92,8 @@ def find_target_layers(model: Any, lora: LoraSpec) -> list[str]:
 
 def is_in_last_blocks(name: str, blocks: int, last: int | None) -> bool:
     """Return whether a layer such as `model.layers.7.mlp.up_proj` is in the last blocks."""
-    number = re.search(r"\.(\d+)\.", name)
-    return last is None or (number is not None and int(number[1]) >= blocks - last)
+    block = find_block(name)
+    return last is None or (block is not None and block >= blocks - last)
 
 
 def build_adapter_keys(model: Any) -> set[str]:

@@ -15,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tunebench_jobs.errors import InputError
+from tunebench_jobs.train.anatomy import find_inner
 
 SEGMENTED = "tunebench_segmented"
 
@@ -29,7 +30,7 @@ def use_segments(model: Any, attend: Callable[..., Any] | None = None) -> None:
     """
     AttentionInterface.register(SEGMENTED, attend or attend_by_segments)
     AttentionMaskInterface.register(SEGMENTED, _build_no_mask)
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = find_inner(model)
     inner.set_attn_implementation(SEGMENTED)
     if inner.config._attn_implementation != SEGMENTED:  # noqa: SLF001 - the only place that says it
         msg = (

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from tunebench_jobs.train.anatomy import find_head_size
 from tunebench_jobs.train.segments import attend_by_segments
 
 logger = logging.getLogger(__name__)
@@ -55,13 +56,12 @@ def can_take_rows(facts: AttentionFacts) -> bool:
 def find_facts(model: Any, device: torch.device, dtype: torch.dtype) -> AttentionFacts:
     """Return what is known of a model that goes to a device, to compute in a format."""
     config = model.config
-    heads = config.num_attention_heads
     cuda = device.type == "cuda"
     return AttentionFacts(
         device=device.type,
         capability=torch.cuda.get_device_capability(device) if cuda else None,
         dtype=dtype,
-        head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        head_size=find_head_size(config),
         dropout=max(
             float(getattr(config, name, 0.0) or 0.0) for name in ("attention_dropout", "attn_pdrop")
         ),
@@ -73,7 +73,7 @@ def try_rows(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
     config = model.config
     heads = config.num_attention_heads
     shared = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    size = find_head_size(config)
     window = getattr(config, "sliding_window", None) and 16
     generator = torch.Generator().manual_seed(0)
     shapes = ((1, count, sum(_TRIED_LENGTHS), size) for count in (heads, shared, shared))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunebench_api.sizing.memory import count_backward_blocks, count_trained
+from tunebench_api.sizing.operations import cost_of_pair, cost_of_weight
 from tunebench_api.sizing.shape import ModelShape
 from tunebench_api.v1alpha1 import ActivationCheckpointing, TuningMethod, TuningSpec
 
@@ -14,20 +15,19 @@ ALONE, TOGETHER = 0.4, 0.3
 def count_flops(shape: ModelShape, tuning: TuningSpec, tokens: int) -> float:
     """Return the floating-point operations that training takes for each token of a long row.
 
-    Two for each parameter forward, two backward through each, and two for each weight's gradient,
-    which frozen weights have none of; attention looks at half of the tokens on average.
+    Every token is taken to have logits; attention looks at half of the tokens on average.
     """
-    computed = shape.linear + shape.output
-    attended = shape.blocks * shape.query * tokens
-    again = 0.0
+    full = tuning.method is TuningMethod.FULL
+    through = count_backward_blocks(shape, tuning)
+    forward = _count_block(shape, tokens)
+    backward = _count_block(shape, tokens, flows=True, learns=full)
+    work = through * backward + (shape.blocks - through) * forward
+    work += shape.output * cost_of_weight(flows=True, learns=full)
+    if not full:
+        work += count_trained(shape, tuning) * cost_of_weight(flows=True, learns=True)
     if tuning.activation_checkpointing is ActivationCheckpointing.ENABLED:
-        again = 2.0 * shape.linear + 2.0 * attended
-    if tuning.method is TuningMethod.FULL:
-        return 6.0 * computed + 6.0 * attended + again
-    through = count_backward_blocks(shape, tuning) / shape.blocks
-    backward = 2.0 * shape.output + 2.0 * shape.linear * through
-    adapters = 6.0 * count_trained(shape, tuning)
-    return 2.0 * computed + backward + 2.0 * attended * (1 + 2 * through) + adapters + again
+        work += shape.blocks * forward
+    return work
 
 
 def estimate_hours(
@@ -41,3 +41,11 @@ def estimate_hours(
     work = count_flops(shape, tuning, tokens) * tokens * count
     reached = ALONE if workers == 1 else TOGETHER
     return work / (workers * teraflops * 1e12 * reached) / 3600
+
+
+def _count_block(
+    shape: ModelShape, tokens: int, *, flows: bool = False, learns: bool = False
+) -> float:
+    """Return the operations of a block without adapters for each token."""
+    weights = shape.block_linear * cost_of_weight(flows=flows, learns=learns)
+    return weights + cost_of_pair(shape.query, flows=flows) * tokens / 2
