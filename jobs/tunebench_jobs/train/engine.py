@@ -13,11 +13,19 @@ from torch.nn.utils import clip_grad_norm_
 
 from tunebench_api.v1alpha1 import DeepSpeed, Offload, TuningMethod, TuningSpec
 from tunebench_jobs.train.loss import AnswerLoss, Rows, compute_token_losses
-from tunebench_jobs.train.shards import Piece, Shard, Span, Spans, State, copy_to_host
+from tunebench_jobs.train.shards import (
+    MOMENTS,
+    Piece,
+    Shard,
+    Span,
+    Spans,
+    State,
+    build_counter,
+    copy_to_host,
+)
 from tunebench_jobs.train.zero_state import ZeroState
 
 _MAX_GRADIENT_NORM = 1.0
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 _ZERO_STAGES = {DeepSpeed.ZERO1: 1, DeepSpeed.ZERO2: 2, DeepSpeed.ZERO3: 3}
 
 
@@ -131,16 +139,13 @@ class PlainEngine:
 
     def restore(self, state: State, step: int) -> None:
         """Read the same on every worker."""
-        fused = self._optimizer.defaults["fused"]
         with torch.no_grad():
             for name, parameter in self._named():
                 piece = state.read(name, Span(0, parameter.numel()))
                 parameter.copy_(piece.value.view_as(parameter))
-                # A fused AdamW keeps its step counter beside the parameter.
-                place = parameter.device if fused else "cpu"
-                moments = {each: getattr(piece, each) for each in _MOMENTS}
+                moments = {each: getattr(piece, each) for each in MOMENTS}
                 self._optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step), device=place),
+                    "step": build_counter(self._optimizer, parameter, step),
                     **{
                         each: moment.view_as(parameter).to(parameter.device)
                         for each, moment in moments.items()
@@ -156,9 +161,11 @@ class PlainEngine:
         return _list_trained(self._loss)
 
     def _list_moments(self, parameter: Any) -> list[torch.Tensor]:
-        # None where no step has changed the parameter.
-        state = self._optimizer.state.get(parameter, {})
-        return [state.get(each, torch.zeros_like(parameter)) for each in _MOMENTS]
+        state = self._optimizer.state.get(parameter)
+        if not state:
+            # No step has changed the parameter yet.
+            return [torch.zeros_like(parameter) for _ in MOMENTS]
+        return [state[each] for each in MOMENTS]
 
     def _no_exchange(self) -> AbstractContextManager[None]:
         if isinstance(self._module, DistributedDataParallel):

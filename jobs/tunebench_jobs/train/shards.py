@@ -21,8 +21,10 @@ from safetensors.torch import save_file
 
 from tunebench_jobs.errors import InputError
 
+# AdamW's, by its own names.
+MOMENTS = ("exp_avg", "exp_avg_sq")
 # What an AdamW step needs of a parameter, besides how many there were.
-PARTS = ("value", "exp_avg", "exp_avg_sq")
+PARTS = ("value", *MOMENTS)
 
 
 class Span(NamedTuple):
@@ -62,6 +64,13 @@ Shard = Mapping[str, Piece]
 def copy_to_host(tensor: torch.Tensor) -> torch.Tensor:
     """Return a flat copy that no later step changes."""
     return tensor.detach().reshape(-1).to("cpu", copy=True)
+
+
+def build_counter(optimizer: torch.optim.AdamW, parameter: torch.Tensor, step: int) -> torch.Tensor:
+    """Return how many steps an optimizer has taken, where it looks for that."""
+    # A fused AdamW keeps its counter beside the parameter.
+    place = parameter.device if optimizer.defaults["fused"] else "cpu"
+    return torch.tensor(float(step), device=place)
 
 
 def list_spans(shard: Shard) -> dict[str, Span]:

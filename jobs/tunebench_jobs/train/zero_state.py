@@ -15,7 +15,16 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tunebench_jobs.train.shards import PARTS, Piece, Shard, Span, State, copy_to_host
+from tunebench_jobs.train.shards import (
+    MOMENTS,
+    PARTS,
+    Piece,
+    Shard,
+    Span,
+    State,
+    build_counter,
+    copy_to_host,
+)
 
 Named = Sequence[tuple[str, Any]]
 
@@ -76,7 +85,7 @@ class ZeroState:
 
     def _list_parts(self, partition: torch.Tensor) -> list[torch.Tensor]:
         moments = self._optimizer.optimizer.state[partition]
-        return [partition.data, *(moments[part] for part in PARTS[1:])]
+        return [partition.data, *(moments[part] for part in MOMENTS)]
 
     def _list_partitions(self) -> list[torch.Tensor]:
         optimizer = self._optimizer
@@ -90,12 +99,9 @@ class ZeroState:
     def _reset_moments(self, partition: torch.Tensor, step: int) -> None:
         """Make what AdamW makes of a partition at its first step."""
         adamw = self._optimizer.optimizer
-        # A fused AdamW keeps its step counter beside the parameter.
-        place = partition.device if adamw.defaults["fused"] else "cpu"
         adamw.state[partition] = {
-            "step": torch.tensor(float(step), device=place),
-            "exp_avg": torch.zeros_like(partition.data),
-            "exp_avg_sq": torch.zeros_like(partition.data),
+            "step": build_counter(adamw, partition, step),
+            **{moment: torch.zeros_like(partition.data) for moment in MOMENTS},
         }
 
     def _spread_values(self) -> None:
