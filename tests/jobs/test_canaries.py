@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from make_train_set import make_train_set
 from make_train_stage import TUNING, make_store, make_train_row
 from safetensors.torch import load_file, save_file
 from scripted_engine import ScriptedEngine
@@ -27,7 +28,7 @@ from tunebench_api.contract import (
     StageDocument,
     TrainConfig,
 )
-from tunebench_api.v1alpha1 import Overflow, Precision, TuningMethod, TuningSpec
+from tunebench_api.v1alpha1 import Precision, TuningMethod, TuningSpec
 from tunebench_jobs.canaries import (
     CANARY_FILE,
     MERGED,
@@ -49,7 +50,7 @@ from tunebench_jobs.models import load_tokenizer
 from tunebench_jobs.records import TrainExample
 from tunebench_jobs.serve.deployment import load_service
 from tunebench_jobs.serve.stage import build_model
-from tunebench_jobs.train.examples import TrainSet, build_train_set
+from tunebench_jobs.train.examples import TrainSet
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE
 from tunebench_jobs.train.loop import Hooks, Work, run_loop
 from tunebench_jobs.train.place import Place
@@ -224,7 +225,7 @@ def test_cut_answer_is_refused(limit: int, reason: str) -> None:
     row = TrainExample.model_validate(make_train_row(1) | {"answer": "title: fix the pager\n" * 9})
 
     with pytest.raises(InputError, match=r"example `acme/train#1` for Describe") as caught:
-        build_train_set([row], CuttingTokenizer(limit), max_length=512, overflow=Overflow.DROP)
+        make_train_set([row], CuttingTokenizer(limit), max_length=512)
 
     assert caught.value.reason == reason
 

@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from make_train_set import make_train_set
 from tiny_models import build_tiny_tokenizer
 
 from tunebench_api.v1alpha1 import Overflow, Tool
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import TrainExample
-from tunebench_jobs.train.examples import build_train_set, read_train_examples
+from tunebench_jobs.train.examples import read_train_examples
 
 ROW = TrainExample(
     pr="acme/shop#1",
@@ -39,8 +40,8 @@ def _save(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def test_long_examples_are_dropped_whole_and_counted(tokenizer: Any) -> None:
     """The others stay as they are."""
-    train_set = build_train_set([ROW, LONG, ROW], tokenizer, max_length=200, overflow=Overflow.DROP)
-    alone = build_train_set([ROW], tokenizer, max_length=200, overflow=Overflow.DROP)
+    train_set = make_train_set([ROW, LONG, ROW], tokenizer, max_length=200)
+    alone = make_train_set([ROW], tokenizer, max_length=200)
 
     assert (len(train_set.examples), train_set.dropped) == (2, 1)
     assert train_set.examples[0] == alone.examples[0]
@@ -50,7 +51,7 @@ def test_long_examples_are_dropped_whole_and_counted(tokenizer: Any) -> None:
 def test_long_example_is_named_under_fail(tokenizer: Any) -> None:
     """The error says which example, how long it is and what to do."""
     with pytest.raises(InputError, match=r"`acme/shop#2` for Describe .* got \d{3,}") as caught:
-        build_train_set([ROW, LONG], tokenizer, max_length=200, overflow=Overflow.FAIL)
+        make_train_set([ROW, LONG], tokenizer, max_length=200, overflow=Overflow.FAIL)
 
     assert caught.value.reason == "ExampleTooLong"
 
@@ -58,7 +59,7 @@ def test_long_example_is_named_under_fail(tokenizer: Any) -> None:
 def test_no_example_left_is_an_error(tokenizer: Any) -> None:
     """Training on nothing would look like success."""
     with pytest.raises(InputError, match="the shortest with") as caught:
-        build_train_set([LONG], tokenizer, max_length=200, overflow=Overflow.DROP)
+        make_train_set([LONG], tokenizer, max_length=200)
 
     assert caught.value.reason == "NoTrainExamples"
 
@@ -67,7 +68,7 @@ def test_digest_tells_training_sets_apart(tokenizer: Any) -> None:
     """A resume point of other data is not gone on from."""
 
     def build_digest(*rows: TrainExample) -> str:
-        return build_train_set(rows, tokenizer, max_length=4096, overflow=Overflow.DROP).digest
+        return make_train_set(rows, tokenizer, max_length=4096).digest
 
     assert build_digest(ROW, LONG) == build_digest(ROW, LONG)
     assert build_digest(ROW, LONG) != build_digest(LONG, ROW)

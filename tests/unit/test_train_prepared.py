@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from make_train_set import make_train_set
 from tiny_models import build_tiny_tokenizer
 
 from tunebench_api.v1alpha1 import Overflow, Tool
@@ -17,7 +18,7 @@ from tunebench_jobs.chat import IGNORED_LABEL, Example, build_example
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import TrainExample
 from tunebench_jobs.train.ahead import read_ahead
-from tunebench_jobs.train.examples import TrainSet, build_train_set
+from tunebench_jobs.train.examples import TrainSet
 from tunebench_jobs.train.prepared import Source, open_train_set
 from tunebench_jobs.train.token_table import build_table, map_table, write_table
 
@@ -56,7 +57,7 @@ def make_source(folder: Path, tokenizer: Any, rows: list[TrainExample], **other:
 
 def build_in_memory(rows: list[TrainExample], tokenizer: Any) -> TrainSet:
     """Return the same training set without a file."""
-    return build_train_set(rows, tokenizer, max_length=200, overflow=Overflow.DROP)
+    return make_train_set(rows, tokenizer, max_length=200)
 
 
 def find_stamp(folder: Path) -> tuple[int, int]:

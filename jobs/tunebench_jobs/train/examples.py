@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from tunebench_api.v1alpha1 import Overflow
-from tunebench_jobs.canaries import choose_canaries
 from tunebench_jobs.chat import (
     ANSWER_END,
     IGNORED_LABEL,
@@ -93,23 +92,6 @@ def read_train_examples(path: Path) -> Iterator[TrainExample]:
     if not number:
         msg = f"training set `{path}` must have examples, got none; add answers to the dataset"
         raise InputError(msg, reason="NoTrainExamples")
-
-
-def build_train_set(
-    rows: Sequence[TrainExample], tokenizer: Any, *, max_length: int, overflow: Overflow
-) -> TrainSet:
-    """Turn examples into tokens; too long ones are dropped whole or refused, never cut.
-
-    Raises:
-        InputError: An example is too long under `Fail` or not whole, or none is left.
-    """
-    kept = list(fit_examples(rows, tokenizer, max_length=max_length, overflow=overflow))
-    table = build_table(each.example for each in kept)
-    return TrainSet(
-        table,
-        len(rows) - len(kept),
-        {index: rows[kept[index].place] for index in choose_canaries(table.lengths)},
-    )
 
 
 def fit_examples(
