@@ -14,6 +14,7 @@ import httpx
 from tunebench_api.advice import is_pinned
 from tunebench_api.contract import PreflightConfig, Progress
 from tunebench_api.errors import parse_problem
+from tunebench_api.sizing.shape import SHAPES_KEY
 from tunebench_api.v1alpha1 import (
     REFERENCE_JUDGE,
     TEMPLATE_BASELINE,
@@ -72,9 +73,9 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
         failures += _catch(check)
     survey = survey_judges(config, context)
     raise_together([*failures, *(survey.failures if survey else ())])
-    # Last, because it costs a little: nothing else stands in the way.
     context.report(Progress(message="reading the sizes of base models"))
     shapes = read_base_shapes(config)
+    # Last, because it costs a little: nothing else stands in the way.
     context.report(Progress(message="asking each judge for a word"))
     absent |= ask_judges(leave_out(config, absent), os.environ) if survey else {}
     bases = [each.base for each in config.bases]
@@ -88,7 +89,7 @@ def run_preflight(config: PreflightConfig, context: StageContext) -> Outcome:
         summary={
             "outlook": [outlook.to_summary() for outlook in survey.outlooks] if survey else [],
             "bases": [base.base for base in bases],
-            "shapes": shapes,
+            SHAPES_KEY: shapes,
             "unpinned": loose,
             "judges": [judge.name for judge in config.judges],
             "absent_judges": [each.name for each in config.judges if place_of(each) in absent],

@@ -43,6 +43,8 @@ RESULT_FILE = "result.json"
 
 # Why an attempt failed whose node went, perhaps with some seconds' notice: no fault of the stage.
 NODE_LOST = "NodeLost"
+# Why one failed whose memory ran out: a training is started again with half the micro-batch.
+OUT_OF_MEMORY = "OutOfMemory"
 
 # A report may lie in a ConfigMap, under this key.
 REPORT_KEY = "report.json"

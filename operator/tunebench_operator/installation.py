@@ -25,7 +25,7 @@ _BYTES = {
     "Gi": 1 << 30,
     "Ti": 1 << 40,
 }
-_QUANTITY = re.compile(r"([0-9.]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _VALUES = "of the pool in the Helm values"
 
 

@@ -10,6 +10,10 @@ DEFAULT_POOL = "default"
 USUAL_GPUS = 8
 
 
+# Of `resources.gpus`: as many as it takes.
+AUTO = "Auto"
+
+
 @dataclass(frozen=True)
 class Machines:
     """The workers that a model is trained by, and how messages name what they lack."""

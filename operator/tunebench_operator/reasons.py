@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunebench_api.contract import NODE_LOST
+from tunebench_api import contract
 
 PENDING = "Pending"
 RUNNING = "Running"
@@ -26,12 +26,12 @@ KILLED = "Killed"
 DOES_NOT_FIT = "DoesNotFit"
 
 # What a cluster says of an attempt that could not say it itself, or a training of its workers.
-OUT_OF_MEMORY = "OutOfMemory"
+OUT_OF_MEMORY = contract.OUT_OF_MEMORY
 PREEMPTED = "Preempted"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 # Whoever took the node is no fault of the stage: this uses up `spec.preemptions`, not a retry.
-DISPLACED = frozenset({PREEMPTED, NODE_LOST})
+DISPLACED = frozenset({PREEMPTED, contract.NODE_LOST})
 
 # Why work that was started does not go on.
 UNSCHEDULABLE = "Unschedulable"

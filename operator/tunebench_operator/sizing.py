@@ -14,6 +14,7 @@ from tunebench_api.sizing.memory import (
     GIB,
     MemoryNeed,
     build_load,
+    count_usable,
     estimate_loading,
     estimate_memory,
     is_half,
@@ -22,7 +23,7 @@ from tunebench_api.sizing.settled import Sizing, build_written, settle
 from tunebench_api.sizing.shape import ModelShape
 from tunebench_api.sizing.speed import estimate_hours
 from tunebench_api.v1alpha1 import ActivationCheckpointing, DeepSpeed, ModelSpec, TuningMethod
-from tunebench_operator.machines import USUAL_GPUS, Machines
+from tunebench_operator.machines import AUTO, USUAL_GPUS, Machines
 from tunebench_operator.sizing_text import (
     Misfit,
     describe_blind,
@@ -33,9 +34,6 @@ from tunebench_operator.sizing_text import (
     show_bytes,
 )
 
-AUTO = "Auto"
-# Of a GPU: the rest is fragments, after what CUDA and NCCL keep for themselves.
-_USABLE, _CUDA_BYTES = 0.9, 1 * GIB
 # Of the CPU's memory: Ray's objects and other processes have the rest, and Python, torch and Ray
 # take so much of a worker before it has a model.
 _HOST_USABLE, _PROCESS_BYTES = 0.85, 3 * GIB // 2
@@ -236,7 +234,7 @@ class _Sizer:
     def _count_usable(self, workers: int) -> int:
         """Return the bytes that one worker may need where it computes."""
         if self.machines.gpu:
-            return round(_USABLE * (self.machines.gpu_bytes or 0)) - _CUDA_BYTES
+            return count_usable(self.machines.gpu_bytes or 0)
         return (self._count_host(workers) or 0) - _PROCESS_BYTES
 
     def _count_host(self, workers: int) -> int | None:

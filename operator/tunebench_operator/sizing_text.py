@@ -8,7 +8,7 @@ from tunebench_api.sizing.memory import GIB, MemoryNeed
 from tunebench_api.sizing.settled import Sizing
 from tunebench_api.sizing.shape import ModelShape, ShapeSource
 from tunebench_api.v1alpha1 import DeepSpeed, ModelSpec, TuningMethod
-from tunebench_operator.machines import Machines
+from tunebench_operator.machines import AUTO, Machines
 
 # Parts that are smaller than this share of the whole are left out.
 _SHOWN_SHARE = 20
@@ -79,7 +79,7 @@ def describe_misfit(  # noqa: PLR0913, PLR0917 - all that the message tells
     room: int,
 ) -> Misfit:
     """Say that nothing fits, by how much, and what takes most."""
-    auto = model.resources.gpus == "Auto"
+    auto = model.resources.gpus == AUTO
     message = (
         f"must fit: {'even ' if auto else ''}{_show_workers(sizing, machines)} with "
         f"{_show_stage(sizing)} and micro-batch {sizing.micro_batch_size}"

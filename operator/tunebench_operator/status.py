@@ -12,7 +12,7 @@ from tunebench_api.contamination import SUMMARY_KEY, Contamination
 from tunebench_api.contract import Progress, StageKind
 from tunebench_api.reliability import SUMMARY_KEY as RELIABILITY_KEY
 from tunebench_api.reliability import Reliability
-from tunebench_api.sizing.settled import Sizing
+from tunebench_api.sizing.settled import SIZING_KEY, Sizing
 from tunebench_api.v1alpha1 import (
     BenchmarkRun,
     BenchmarkRunStatus,
@@ -202,7 +202,7 @@ def _describe_sizing(train: StageState | None, decisions: Decisions) -> str:
     if train is None:
         return ""
     if train.result and train.state is State.SUCCEEDED:
-        return str(train.result.summary.get("sizing", ""))
+        return str(train.result.summary.get(SIZING_KEY, ""))
     found = decisions.sizings.get(train.node.key)
     if found is None:
         return ""

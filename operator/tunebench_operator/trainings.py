@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tunebench_api.contract import StageResult
 from tunebench_api.errors import Problem
 from tunebench_api.sizing.settled import Sizing, build_written
-from tunebench_api.sizing.shape import ModelShape, estimate_shape
+from tunebench_api.sizing.shape import SHAPES_KEY, ModelShape, estimate_shape
 from tunebench_api.v1alpha1 import BenchmarkRun, ModelSpec
 from tunebench_operator import reasons
 from tunebench_operator.graph import Graph, Node
@@ -26,8 +26,6 @@ from tunebench_operator.sizing_text import Misfit
 from tunebench_operator.stage_state import StageState, State
 
 Sizings = Mapping[str, Sizing | Misfit]
-# In the summary of the preflight: the shapes of the base models.
-SHAPES_KEY = "shapes"
 
 
 def size_trainings(

@@ -12,7 +12,7 @@ import pytest
 from make_train_stage import make_store, make_train_row
 from tiny_models import build_tiny_tokenizer
 
-from tunebench_jobs.train.room import OUT_OF_MEMORY
+from tunebench_api.contract import OUT_OF_MEMORY
 from tunebench_jobs.train.session import SUMMARY_FILE
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(600)]

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tunebench_api.contract import Base, Runtime, TrainConfig
+from tunebench_api.contract import OUT_OF_MEMORY, Base, Runtime, TrainConfig
 from tunebench_api.sizing.settled import Sizing
 from tunebench_api.v1alpha1 import DeepSpeed, TuningSpec
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError, RetryableError, is_out_of_memory
 from tunebench_jobs.train.layout import WORK_FOLDER
 from tunebench_jobs.train.room import (
-    OUT_OF_MEMORY,
     SIZING_FILE,
     build_memory_error,
     describe_shrunk,

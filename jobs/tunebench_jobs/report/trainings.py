@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from tunebench_api.sizing.memory import GIB
 from tunebench_jobs.report.curve_chart import At, draw_curve
 from tunebench_jobs.report.material import Material, Training
 from tunebench_jobs.report.svg import build_scale
 from tunebench_jobs.report.words import format_number
 from tunebench_jobs.train.curve import Curve
-
-_GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -129,5 +128,5 @@ def _build_row(name: str, training: Training) -> TrainingRow:
         last_loss=format_number(loss.get("last"), 3),
         hours=training.hours,
         gpu_hours=training.gpu_hours,
-        peak_memory_gib=None if memory is None else memory / _GIB,
+        peak_memory_gib=None if memory is None else memory / GIB,
     )

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from tunebench_api.sizing.memory import GIB, Load, MemoryNeed, estimate_memory
-from tunebench_api.sizing.settled import Sizing
+from tunebench_api.sizing.memory import GIB, Load, MemoryNeed, count_usable, estimate_memory
+from tunebench_api.sizing.settled import SIZING_KEY, Sizing
 from tunebench_api.sizing.shape import parse_shape
 from tunebench_api.v1alpha1 import ActivationCheckpointing, TuningSpec
+from tunebench_jobs.train.anatomy import find_inner
 from tunebench_jobs.train.examples import TrainSet
 from tunebench_jobs.train.room import describe_shrunk
 
@@ -21,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _KIB = 1024
-# Of a GPU: the rest is fragments, and what CUDA keeps.
-_USABLE = 0.9
 # Lets the kernel count the peak anew.
 _RESET_PEAK = "5"
 
@@ -79,7 +78,7 @@ def find_recomputing(
     if need is None or device.type != "cuda":
         return kinds.DISABLED
     _, total = torch.cuda.mem_get_info(device)
-    if need.total <= _USABLE * total:
+    if need.total <= count_usable(total):
         return kinds.DISABLED
     logger.info(
         "activations are computed again: kept, training takes about %.1f of %.1f GiB",
@@ -91,7 +90,7 @@ def find_recomputing(
 
 def recompute_activations(model: Any) -> None:
     """Let each block keep what goes into it alone, and compute the rest again."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = find_inner(model)
     inner.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     # That is for the older way: with it, the backward pass would not end at the first adapter.
     inner.disable_input_require_grads()
@@ -107,7 +106,7 @@ def build_memory_summary(
         "micro_batch_size": tuning.micro_batch_size,
         "activation_checkpointing": str(tuning.activation_checkpointing),
         "shrunk_from": sizing.shrunk_from if sizing else None,
-        "sizing": " ".join(note for note in notes if note),
+        SIZING_KEY: " ".join(note for note in notes if note),
         "memory": {"predicted_bytes": need.total if need else None, "peak_bytes": peak},
     }
 

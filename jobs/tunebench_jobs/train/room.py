@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tunebench_api.contract import TrainConfig
+from tunebench_api.contract import OUT_OF_MEMORY, TrainConfig
 from tunebench_api.sizing.settled import Sizing, build_written, settle
 from tunebench_jobs.context import StageContext
 from tunebench_jobs.errors import InputError, JobError, is_out_of_memory
@@ -18,7 +18,6 @@ from tunebench_jobs.train.layout import WORK_FOLDER
 
 logger = logging.getLogger(__name__)
 
-OUT_OF_MEMORY = "OutOfMemory"
 SIZING_FILE = "sizing.json"
 _CHARACTERS = 300
 

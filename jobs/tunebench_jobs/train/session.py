@@ -71,7 +71,7 @@ class Session:
     tokenizer: Any
     model: Any
     train_set: TrainSet
-    precision: str
+    precision: Precision
     gauges: Gauges
     shortcuts: Shortcuts
 
@@ -95,7 +95,7 @@ def run_session(config: TrainConfig, context: StageContext, place: Place, hooks:
         )
         saved_dtype = _find_saved_dtype(session.model)
         before = _build_fingerprints(session.model, saved_dtype)
-        half = torch.bfloat16 if session.precision == "BFloat16" else None
+        half = torch.bfloat16 if session.precision is Precision.BFLOAT16 else None
         loss = AnswerLoss(
             session.model.train(), autocast=half, answer_rows=session.shortcuts.answer_rows
         )
@@ -141,7 +141,7 @@ def _describe_training(session: Session) -> Training | None:
 def _settle_memory(session: Session) -> tuple[TuningSpec, MemoryNeed | None]:
     """Decide whether activations are computed again, and estimate what training takes."""
     parameters = sum(map(_count, session.model.parameters()))
-    half = session.precision == Precision.BFLOAT16
+    half = session.precision is Precision.BFLOAT16
     tuning, rows = session.config.tuning, session.train_set
     need = estimate_need(session.model, parameters, tuning, rows, half=half)
     kind = find_recomputing(tuning, need, session.place.device)
@@ -168,7 +168,7 @@ def _describe_canaries(
         session.train_set,
         session.tokenizer,
         losses,
-        Precision(session.precision),
+        session.precision,
         Precision.BFLOAT16 if rough else Precision.FLOAT32,
     )
 
@@ -178,7 +178,7 @@ def _build_saved(session: Session) -> Saved:
         checkpoint=session.context.output / CHECKPOINT_FOLDER,
         base=session.base_folder,
         method=session.config.tuning.method,
-        precision=Precision(session.precision),
+        precision=session.precision,
         device=session.place.device,
     )
 
@@ -227,7 +227,7 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
         tokenizer,
         model,
         train_set,
-        precision=str(precision),
+        precision=precision,
         gauges=Gauges(place.device, place.workers, precision),
         shortcuts=shortcuts,
     )
@@ -288,7 +288,7 @@ def _build_facts(session: Session, position: Position) -> CheckpointFacts:
         steps=position.step,
         examples=len(session.train_set.examples),
         dropped=session.train_set.dropped,
-        precision=session.precision,
+        precision=str(session.precision),
         train_loss=_mean(position.last_losses),
         parameters_total=sum(_count(part) for part in parameters),
         parameters_trained=sum(_count(part) for part in parameters if part.requires_grad),

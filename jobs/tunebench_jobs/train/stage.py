@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tunebench_api.contract import NODE_LOST, Artefact, Progress, TrainConfig
+from tunebench_api.contract import NODE_LOST, OUT_OF_MEMORY, Artefact, Progress, TrainConfig
 from tunebench_api.sizing.settled import Sizing
 from tunebench_api.v1alpha1 import DeepSpeed
 from tunebench_jobs.canaries import CANARY_FILE
@@ -26,7 +26,7 @@ from tunebench_jobs.storage.mirror import Mirror
 from tunebench_jobs.tracking.training.files import choose_tracker_files, list_tracker_files
 from tunebench_jobs.train.curve import CURVE_FILE
 from tunebench_jobs.train.layout import CHECKPOINT_FOLDER, SUMMARY_FILE, WORK_FOLDER
-from tunebench_jobs.train.room import OUT_OF_MEMORY, fit_in_memory
+from tunebench_jobs.train.room import fit_in_memory
 from tunebench_jobs.train.worker import run_worker
 
 logger = logging.getLogger(__name__)

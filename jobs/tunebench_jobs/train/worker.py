@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Protocol
 
 from tunebench_api.contract import Progress, Runtime, TrainConfig
+from tunebench_api.sizing.memory import GIB
 from tunebench_api.sizing.settled import build_written
 from tunebench_api.v1alpha1 import TuningMethod
 from tunebench_jobs.context import StageContext
@@ -18,7 +19,6 @@ from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.room import describe_shrunk, memory_errors
 
 _REPORT_SECONDS = 1.0
-_GIB = 1 << 30
 DEVICE_WORDS = {"cpu": "CPUs", "cuda": "GPU"}
 
 
@@ -136,7 +136,7 @@ class Reporter:
         mfu = self._gauges.compute_mfu(first, position)
         return {
             "mfu_pct": None if mfu is None else _format(100 * mfu, 1),
-            "peak_memory": f"{self._gauges.read_peak_memory() / _GIB:.1f}Gi",
+            "peak_memory": f"{self._gauges.read_peak_memory() / GIB:.1f}Gi",
             "gpu_utilization_pct": _format(self._gauges.read_utilization(), 0),
         }
 

@@ -20,6 +20,8 @@ from tunebench_api.v1alpha1 import (
 )
 
 GIB = 1 << 30
+# Of a GPU: the rest is fragments, after what CUDA and NCCL keep for themselves.
+_USABLE, _CUDA_BYTES = 0.9, 1 * GIB
 
 # NF4 with its scales in 8 bits: 4 bits, 8 for each 64 weights and 32 for each 64 * 256.
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -80,6 +82,11 @@ class MemoryNeed:
     def on_cpus(self) -> MemoryNeed:
         """Return the need of a process on CPUs, of which glibc keeps as much again."""
         return replace(self, kept=self.activations + self.logits)
+
+
+def count_usable(gpu_bytes: int) -> int:
+    """Return the bytes of a GPU's memory that a training may need."""
+    return round(_USABLE * gpu_bytes) - _CUDA_BYTES
 
 
 def build_load(tuning: TuningSpec, *, half: bool) -> Load:

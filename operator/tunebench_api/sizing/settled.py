@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from tunebench_api.v1alpha1 import ActivationCheckpointing, DeepSpeed, TuningSpec, Wire
 
+# Of a training's summary: how it was carried out, for people.
+SIZING_KEY = "sizing"
+
 
 class Sizing(Wire):
     """Workers, ZeRO stage and micro-batch of a training."""

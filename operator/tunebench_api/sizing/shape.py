@@ -10,6 +10,9 @@ from typing import Any
 
 from tunebench_api.v1alpha1 import Wire
 
+# Of the preflight's summary: the shapes of the base models, by `base`.
+SHAPES_KEY = "shapes"
+
 
 class ShapeSource(StrEnum):
     """What a shape was made from, the surest first."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebench_api.contract import TrainTracking
+from tunebench_api.sizing.memory import GIB
 from tunebench_api.v1alpha1 import WANDB_FIELD, TrackTraining, WandbMode
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.llm import find_secret
@@ -37,7 +38,6 @@ _JOURNALS, _JOURNAL = "tracking", "points.jsonl"
 _PATIENCE_SECONDS = 60.0
 # Likewise where it failed or was told to stop.
 _HASTE_SECONDS = 10.0
-_GIB = 1 << 30
 _WANDB_SETTINGS = {
     "WANDB_ERROR_REPORTING": "false",
     "WANDB_SILENT": "true",
@@ -129,7 +129,7 @@ def build_metrics(before: Position, after: Position, gauges: Gauges) -> dict[str
         LEARNING_RATE: after.curve[-1].learning_rate,
         GRADIENT_NORM: after.gradient_norm,
         TOKENS: after.tokens,
-        "train/peak_memory_gib": gauges.read_peak_memory() / _GIB,
+        "train/peak_memory_gib": gauges.read_peak_memory() / GIB,
         "train/gpu_utilization_pct": gauges.read_utilization(),
     }
     if seconds > 0:
