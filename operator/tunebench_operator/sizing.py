@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunebench_api.sizing.memory import (
     GIB,
     MemoryNeed,
     build_load,
     count_usable,
-    estimate_loading,
+    estimate_copy,
+    estimate_host,
     estimate_memory,
     is_half,
 )
 from tunebench_api.sizing.settled import Sizing, build_written, settle
 from tunebench_api.sizing.shape import ModelShape
 from tunebench_api.sizing.speed import estimate_hours
-from tunebench_api.v1alpha1 import ActivationCheckpointing, DeepSpeed, ModelSpec, TuningMethod
+from tunebench_api.v1alpha1 import (
+    ActivationCheckpointing,
+    DeepSpeed,
+    ModelSpec,
+    Offload,
+    TuningMethod,
+)
 from tunebench_operator.machines import AUTO, USUAL_GPUS, Machines
 from tunebench_operator.sizing_text import (
     Misfit,
+    describe_beside,
     describe_blind,
     describe_fit,
     describe_hours,
-    describe_loading,
     describe_misfit,
     show_bytes,
 )
@@ -137,9 +144,9 @@ class _Sizer:
             )
         chosen, hours = self._choose(found, examples)
         workers = chosen.sizing.workers
-        loading, host = self._count_loading(), self._count_host(workers)
-        if loading is not None and host is not None and loading > host:
-            return describe_loading(self.machines, loading, host)
+        beside, host = self._count_beside(chosen.sizing), self._count_host(workers)
+        if beside is not None and host is not None and beside > host:
+            return describe_beside(self.machines, beside, host)
         why = describe_fit(
             self.shape, self.machines, chosen.sizing, chosen.need, self._count_usable(workers)
         )
@@ -188,8 +195,13 @@ class _Sizer:
             )
             tuning = settle(self.model.tuning, sizing)
             load = build_load(tuning, half=self._is_half())
-            need = estimate_memory(self.shape, tuning, load)
-            yield _Candidate(sizing, need if self.machines.gpu else need.on_cpus())
+            if self.machines.gpu:
+                need = estimate_memory(self.shape, tuning, load)
+            else:
+                # What would be offloaded lies in the same memory.
+                whole = estimate_memory(self.shape, tuning, replace(load, offload=Offload.NONE))
+                need = whole.on_cpus(estimate_copy(self.shape, tuning, load))
+            yield _Candidate(sizing, need)
 
     def _list_recomputing(self) -> list[bool]:
         """Return whether to compute activations again; to keep them is less work, and first."""
@@ -244,12 +256,13 @@ class _Sizer:
         share = workers if self.machines.shared else 1
         return round(_HOST_USABLE * self.machines.host_bytes / share)
 
-    def _count_loading(self) -> int | None:
-        """Return the bytes of the CPU's memory that take the weights to a GPU."""
+    def _count_beside(self, sizing: Sizing) -> int | None:
+        """Return the bytes of the CPU's memory that a worker needs beside its GPU."""
         if not self.machines.gpu:
             return None
-        loading = estimate_loading(self.shape, self.model.tuning, half=self._is_half())
-        return _PROCESS_BYTES + loading
+        tuning = settle(self.model.tuning, sizing)
+        load = build_load(tuning, half=self._is_half())
+        return _PROCESS_BYTES + estimate_host(self.shape, tuning, load)
 
 
 def _list_stages(model: ModelSpec, workers: int) -> list[DeepSpeed]:

@@ -61,10 +61,11 @@ def describe_blind(sizing: Sizing, machines: Machines, shape: ModelShape | None)
     )
 
 
-def describe_loading(machines: Machines, loading: int, room: int) -> Misfit:
-    """Say that the weights cannot be loaded beside a GPU."""
+def describe_beside(machines: Machines, beside: int, room: int) -> Misfit:
+    """Say that the CPU's memory beside a GPU is too small."""
     message = (
-        f"must be workers with {show_bytes(loading)} of memory for their CPUs to load the weights, "
+        f"must be workers with {show_bytes(beside)} of memory for their CPUs, to load the weights "
+        "and to copy the training's state for its resume points, "
         f"got {show_bytes(room)} that can be used on {machines.name}; give {machines.host_field}"
     )
     return Misfit("resources.pool", message)
@@ -131,6 +132,7 @@ def _show_parts(need: MemoryNeed) -> str:
         "logits": need.logits,
         "exchange": need.exchange,
         "kept by the allocator": need.kept,
+        "copied for resume points": need.copied,
     }
     shown = sorted(
         (-size, name) for name, size in parts.items() if size * _SHOWN_SHARE > need.total

@@ -113,6 +113,13 @@ def test_quantities_of_memory(quantity: str, expected: int) -> None:
     assert parse_bytes(quantity, "`x`") == expected
 
 
+@pytest.mark.parametrize("quantity", ["1.2.3Gi", ".", "Gi", "-1Gi", "6GB", ""])
+def test_what_is_no_quantity_is_refused(quantity: str) -> None:
+    """The message says of what, and what it must look like."""
+    with pytest.raises(UserError, match="`x` must be a quantity such as 6Gi, got"):
+        parse_bytes(quantity, "`x`")
+
+
 def test_pools_come_from_helm_values(tmp_path: Path) -> None:
     """`tunebench plan --values` sees what the chart gives the operator."""
     path = tmp_path / "values.yaml"

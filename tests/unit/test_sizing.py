@@ -176,6 +176,25 @@ def test_weights_must_fit_the_cpus_that_load_them() -> None:
     assert "`worker.memory` of the pool in the Helm values" in found.message
 
 
+def test_a_state_must_fit_the_cpus_that_copy_it() -> None:
+    """Else a training would be killed at its first resume point, time after time."""
+    model = make_model("acme/coder-3b", tuning={"method": "Full", "maxLength": 512})
+    found = size(model, replace(H100, host_bytes=32 * GIB))
+
+    assert isinstance(size(model), Sizing)
+    assert isinstance(found, Misfit)
+    assert found.field == "resources.pool"
+    assert "to copy the training's state for its resume points" in found.message
+
+
+def test_copies_count_where_cpus_train() -> None:
+    """A whole model's optimizer is there twice while a resume point is written."""
+    model = make_model("acme/tiny-1b", tuning={"method": "Full", "maxLength": 512})
+
+    assert isinstance(size(model, LAPTOP), Misfit)
+    assert "copied for resume points" in size_well(model, replace(LAPTOP, host_bytes=64 * GIB)).why
+
+
 def test_auto_without_a_gpu_is_one_worker_on_cpus() -> None:
     """It says so; a number of GPUs cannot be had there."""
     sizing = size_well(make_model("acme/tiny-0.5b", tuning={"maxLength": 1024}), LAPTOP)

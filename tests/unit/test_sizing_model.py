@@ -14,6 +14,8 @@ from tunebench_api.sizing.memory import (
     Load,
     build_load,
     count_trained,
+    estimate_copy,
+    estimate_host,
     estimate_loading,
     estimate_memory,
     is_half,
@@ -26,7 +28,7 @@ from tunebench_api.sizing.shape import (
     parse_shape,
 )
 from tunebench_api.sizing.speed import count_flops, estimate_hours
-from tunebench_api.v1alpha1 import ActivationCheckpointing, DeepSpeed, TuningSpec
+from tunebench_api.v1alpha1 import ActivationCheckpointing, DeepSpeed, Offload, TuningSpec
 
 BILLION = 1e9
 
@@ -166,6 +168,23 @@ def test_loading_needs_the_weights_once() -> None:
     assert sizes["Full"] == 4 * shape.parameters
     assert sizes["LoRA"] == 2 * shape.parameters
     assert sizes["QLoRA"] < sizes["LoRA"] / 4
+
+
+def test_the_cpus_beside_gpus_hold_copies_and_what_is_offloaded() -> None:
+    """Whichever is more: the weights at first, or later what a resume point is written from."""
+    shape = make_shape(LLAMA_3_8B)
+    full, lora = (TuningSpec.from_wire({"method": method}) for method in ("Full", "LoRA"))
+    spread = make_load(workers=4, deepspeed=DeepSpeed.ZERO3)
+    optimizer = make_load(workers=4, deepspeed=DeepSpeed.ZERO3, offload=Offload.OPTIMIZER)
+    everything = make_load(workers=4, deepspeed=DeepSpeed.ZERO3, offload=Offload.ALL)
+    count = shape.parameters
+
+    assert estimate_copy(shape, full, make_load()) == 12 * count
+    assert estimate_host(shape, full, make_load()) == 12 * count
+    assert estimate_host(shape, full, spread) == 4 * count
+    assert estimate_host(shape, lora, make_load()) == 2 * count
+    assert estimate_host(shape, full, optimizer) == (12 + 16) * count // 4
+    assert estimate_host(shape, full, everything) == (12 + 20) * count // 4
 
 
 SHAPES = st.builds(

@@ -72,16 +72,18 @@ class MemoryNeed:
     exchange: int = 0
     # What an allocator keeps of what comes and goes.
     kept: int = 0
+    # Copy of the training's state, from which a resume point is written.
+    copied: int = 0
 
     @property
     def total(self) -> int:
         """All of it."""
         held = self.weights + self.trained + self.exchange
-        return held + self.activations + self.logits + self.kept
+        return held + self.activations + self.logits + self.kept + self.copied
 
-    def on_cpus(self) -> MemoryNeed:
+    def on_cpus(self, copied: int = 0) -> MemoryNeed:
         """Return the need of a process on CPUs, of which glibc keeps as much again."""
-        return replace(self, kept=self.activations + self.logits)
+        return replace(self, kept=self.activations + self.logits, copied=copied)
 
 
 def count_usable(gpu_bytes: int) -> int:
@@ -164,6 +166,22 @@ def estimate_block(shape: ModelShape, tuning: TuningSpec, load: Load) -> int:
     return attention + feed_forward + norms + inputs + _estimate_dropout(shape, tuning)
 
 
+def estimate_copy(shape: ModelShape, tuning: TuningSpec, load: Load) -> int:
+    """Return the bytes of the CPU's memory that hold a state while its resume point is written."""
+    count = count_trained(shape, tuning)
+    return _share_out((_FLOAT_BYTES + _MOMENT_BYTES) * count, load)
+
+
+def estimate_host(shape: ModelShape, tuning: TuningSpec, load: Load) -> int:
+    """Return the bytes of the CPU's memory that a worker with a GPU needs.
+
+    First it loads the weights there, and lets them go; then its state is copied, and what is
+    offloaded lies there for good.
+    """
+    running = estimate_copy(shape, tuning, load) + _estimate_offloaded(shape, tuning, load)
+    return max(estimate_loading(shape, tuning, half=load.half), running)
+
+
 def estimate_loading(shape: ModelShape, tuning: TuningSpec, *, half: bool) -> int:
     """Return the bytes of the CPU's memory that a worker needs to load the weights."""
     if tuning.method is TuningMethod.QLORA:
@@ -234,6 +252,26 @@ def _estimate_trained(count: int, load: Load) -> tuple[int, int]:
     if load.offload is Offload.ALL:
         return 0, _BUCKET_BYTES
     return 2 * whole // shared + state, _BUCKET_BYTES
+
+
+def _estimate_offloaded(shape: ModelShape, tuning: TuningSpec, load: Load) -> int:
+    """Return the bytes of what a GPU does not hold because the CPU's memory does."""
+    if load.offload is Offload.NONE:
+        return 0
+    count = count_trained(shape, tuning)
+    # Weights of ZeRO's own, their gradients and moments.
+    held = (2 * _FLOAT_BYTES + _MOMENT_BYTES) * count
+    if load.offload is Offload.ALL:
+        size = _HALF_BYTES if load.half else _FLOAT_BYTES
+        full = tuning.method is TuningMethod.FULL
+        held += _FLOAT_BYTES * count + (0 if full else size * shape.parameters)
+    return _share_out(held, load)
+
+
+def _share_out(size: int, load: Load) -> int:
+    """Return a worker's part of a training's state: all of it, or with ZeRO a share."""
+    whole = load.deepspeed in {DeepSpeed.NONE, DeepSpeed.AUTO}
+    return size if whole else size // load.workers
 
 
 def _area(layer: tuple[int, int]) -> int:
