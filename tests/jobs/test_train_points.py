@@ -149,6 +149,37 @@ def test_a_point_that_is_not_whole_is_passed_over(tmp_path: Path, fault: str) ->
     assert found.position.step == 1
 
 
+def test_points_that_were_passed_over_push_out_no_others(tmp_path: Path) -> None:
+    """Damaged points are newer than what is written after them, and must not count as newest."""
+    for step in (8, 9):
+        write(tmp_path, step)
+    for shard in tmp_path.glob("*/*.safetensors"):
+        shard.write_bytes(b"")
+    points = ResumePoints(FolderShelf(tmp_path), "same", make_place())
+    nothing = points.find(WHOLE)
+    points.save(make_shard, Position(step=1), shards=1)
+    with points.writing(lambda _: None):
+        pass
+    found = find(tmp_path)
+
+    assert nothing is None
+    assert found is not None
+    assert found.position.step == 1
+    assert list_points(tmp_path) == [1]
+
+
+def test_what_a_killed_group_has_half_written_goes(tmp_path: Path) -> None:
+    """It would fill the disk, one attempt after the other."""
+    write(tmp_path, 1)
+    for group in ("first", "second"):
+        folder = tmp_path / f"step-00000002-{group}"
+        folder.mkdir()
+        (folder / name_shard(0)).write_bytes(b"half")
+    ResumePoints(FolderShelf(tmp_path), "same", make_place()).clear()
+
+    assert list_points(tmp_path) == [1]
+
+
 def test_a_point_needs_the_notes_of_all_workers(tmp_path: Path) -> None:
     """Until the second worker has written its half, the point is none, and the older ones stay."""
     write(tmp_path, 1)

@@ -76,6 +76,8 @@ class ResumePoints:
         self._place = place
         self._group = place.gather(secrets.token_hex(4))[0]
         self._background = Background()
+        # Newer than what training goes on from, but damaged or of another training.
+        self._passed_over: set[str] = set()
 
     def find(self, wanted: Spans) -> Found | None:
         """Return the newest point that is complete and intact, with the shards for some spans.
@@ -91,11 +93,25 @@ class ResumePoints:
             found = self._fetch(point, wanted)
             if all(self._place.gather(found is not None)):
                 return found
+            self._passed_over.add(point)
         return None
 
     def release(self) -> None:
         """Forget what `find` brought here."""
         self._shelf.release()
+
+    def clear(self) -> None:
+        """Remove what a killed group has half written: it may have filled the disk.
+
+        Called before this group's first step, so that no other worker has written anything yet.
+        """
+        if self._place.rank > 0:
+            return
+        files = self._shelf.list_files()
+        for point, names in files.items():
+            note = self._load_note(point, 0)
+            if note is None or not _is_complete(note, names):
+                self._shelf.remove(point)
 
     def save(self, copy: Callable[[], Shard], position: Position, *, shards: int) -> str | None:
         """Copy this worker's part of the state, and begin to write it.
@@ -147,19 +163,17 @@ class ResumePoints:
         return point
 
     def _tidy(self) -> None:
-        """Remove what is older than the newest complete points, and those of other trainings."""
+        """Remove what is older than the newest complete points, and what is of no use here."""
         files = self._shelf.list_files()
         notes = {point: self._load_note(point, 0) for point in _list_newest_first(files)}
         mine = {
             point: note
             for point, note in notes.items()
-            if note is not None and note.identity == self._identity
+            if note is not None
+            and note.identity == self._identity
+            and point not in self._passed_over
         }
-        complete = [
-            point
-            for point, note in mine.items()
-            if all(name_note(rank) in files.get(point, ()) for rank in range(note.shards))
-        ]
+        complete = [point for point, note in mine.items() if _is_complete(note, files[point])]
         oldest = complete[:KEPT][-1] if len(complete) >= KEPT else ""
         for point in files:
             foreign = point in notes and point not in mine
@@ -201,6 +215,11 @@ class ResumePoints:
             return Note.model_validate_json(content) if content else None
         except ValidationError:
             return None
+
+
+def _is_complete(note: Note, files: AbstractSet[str]) -> bool:
+    """Whether the notes of all workers are there, by the first one's."""
+    return all(name_note(rank) in files for rank in range(note.shards))
 
 
 def _holds_any(held: Spans, wanted: Spans) -> bool:
