@@ -32,6 +32,16 @@ DEFAULT_CHAT_TEMPLATE = """\
 
 _REFUSED = "ChatTemplateRefused"
 _PROBE = "tunebench-probe"
+# A template is a stranger's program: it may divide by nothing or call itself without end.
+_TEMPLATE_ERRORS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -179,11 +189,33 @@ def _build_prompt_text(tokenizer: Any, messages: Sequence[Mapping[str, str]]) ->
     except InputError:
         if plain[0]["role"] != "system":
             raise
-        return _render(tokenizer, _fold_system(plain), generate=True)
+        return _render_whole(tokenizer, _fold_system(plain))
     # Some templates drop a system message without a word.
     if plain and plain[0]["role"] == "system" and plain[0]["content"].strip() not in text:
-        return _render(tokenizer, _fold_system(plain), generate=True)
-    return text
+        return _render_whole(tokenizer, _fold_system(plain))
+    return _check_whole(text, plain)
+
+
+def _render_whole(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
+    return _check_whole(_render(tokenizer, messages, generate=True), messages)
+
+
+def _check_whole(text: str, messages: Sequence[Mapping[str, str]]) -> str:
+    """Return a rendered prompt that has what users say in it.
+
+    Templates for images as well expect lists of parts, and write nothing for plain text.
+
+    Raises:
+        InputError: A user's message is not there, or not whole: the model would answer blindly.
+    """
+    users = [message["content"].strip() for message in messages if message["role"] == "user"]
+    if all(content in text for content in users):
+        return text
+    msg = (
+        "the model's chat template must write user messages as they are, but drops or changes "
+        "them; give the base model's folder a `chat_template` that takes plain text"
+    )
+    raise InputError(msg, reason=_REFUSED)
 
 
 def _fold_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -200,7 +232,7 @@ def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, generate: 
         text: str = tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=generate
         )
-    except (TemplateError, TypeError, ValueError, KeyError) as error:
+    except _TEMPLATE_ERRORS as error:
         msg = f"the model's chat template does not take these messages: {error}"
         raise InputError(msg, reason=_REFUSED) from error
     return text

@@ -84,6 +84,32 @@ def test_system_message_always_reaches_the_model(template: str | None) -> None:
     assert text.index(SYSTEM) < text.index("Describe it.")
 
 
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        # As of models for images as well, which expect lists of parts.
+        pytest.param(
+            "{% for message in messages %}{{ message['role'] }}:"
+            "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endfor %}",
+            "drops or changes",
+            id="expects parts",
+        ),
+        pytest.param("{{ messages[-1]['content'][:5] }}", "drops or changes", id="cuts"),
+        pytest.param("{{ 1 / 0 }}", "division", id="divides by nothing"),
+        pytest.param("{% for n in range(10 ** 9) %}{% endfor %}", "Range", id="counts far"),
+        pytest.param("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "recursion", id="loops"),
+    ],
+)
+def test_template_that_hides_the_task_is_refused(template: str, words: str) -> None:
+    """A model that never sees the pull request would learn to guess, and get a number for it."""
+    tokenizer = _build_tokenizer(template)
+
+    with pytest.raises(InputError, match=words) as caught:
+        build_example(tokenizer, system=SYSTEM, user=USER, answer=ANSWER)
+
+    assert caught.value.reason == "ChatTemplateRefused"
+
+
 def test_turn_ends_with_the_token_of_the_template(tokenizer: Any) -> None:
     """A template's own end of turn is learnt; a base model learns the end of text."""
     ends = find_end_tokens(tokenizer)
