@@ -128,9 +128,30 @@ def test_valid_run_is_typed() -> None:
         pytest.param(
             "spec.models.0.tuning.learningRate",
             0.1,
-            "`spec.models[0].tuning.learningRate` must be a decimal number in quotes, "
+            "`spec.models[0].tuning.learningRate` must be a decimal number above 0 in quotes, "
             'such as "0.1" or "2e-4", got 0.1',
             id="number for a decimal",
+        ),
+        pytest.param(
+            "spec.models.0.tuning.learningRate",
+            "0.0e-4",
+            "`spec.models[0].tuning.learningRate` must be a decimal number above 0 in quotes, "
+            'such as "0.1" or "2e-4", got "0.0e-4"',
+            id="nothing to learn with",
+        ),
+        pytest.param(
+            "spec.models.0.sizeBillions",
+            "1e999",
+            "`spec.models[0].sizeBillions` must be a decimal number above 0 in quotes, "
+            'such as "0.1" or "2e-4", got "1e999"',
+            id="infinite size",
+        ),
+        pytest.param(
+            "spec.models.0.tuning.weightDecay",
+            "1e999",
+            "`spec.models[0].tuning.weightDecay` must be a decimal number in quotes, "
+            'such as "0.1" or "2e-4", got "1e999"',
+            id="infinite decimal",
         ),
         pytest.param(
             "spec.models.0.tuning.lora.dropout",

@@ -14,6 +14,7 @@ from tunebench_api.v1alpha1.wire import (
     GpuCount,
     HowOnly,
     Name,
+    Positive,
     Share,
     ShortText,
     Uri,
@@ -127,7 +128,9 @@ class TuningSpec(Wire):
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="Optimizer steps after which to stop. Absent: no such limit."
     )
-    learning_rate: Decimal = Field(default="2e-4", description="Peak learning rate. Absent: 2e-4.")
+    learning_rate: Positive = Field(
+        default="2e-4", description="Peak learning rate. Absent: 2e-4."
+    )
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0, description="Steps to reach the peak learning rate. Absent: 0."
     )
@@ -220,7 +223,7 @@ class ModelSpec(Wire):
     gguf_file: ShortText | None = Field(
         default=None, description="GGUF file in `base` to load the weights from. Absent: none."
     )
-    size_billions: Decimal | None = Field(
+    size_billions: Positive | None = Field(
         default=None, description="Parameters in billions, to show. Absent: counted."
     )
     family: ShortText | None = Field(

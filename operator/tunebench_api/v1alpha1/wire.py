@@ -124,7 +124,11 @@ def _find_undecisive(value: Wire) -> dict[Any, Any]:
 
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
+# Two digits of exponent: more are no finite number.
+DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"
+POSITIVE_PATTERN = (
+    r"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)([eE][-+]?[0-9]{1,2})?$"
+)
 SHARE_PATTERN = r"^0(\.[0-9]+)?$"
 VARIABLE_PATTERN = r"^[a-z_][a-z0-9_]*$"
 ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -138,6 +142,7 @@ GPUS_PATTERN = r"^(Auto|[1-9][0-9]{0,3})$"
 PATTERN_WORDS = {
     NAME_PATTERN: "lower-case letters, digits, `-` and `.`, with a letter or digit at both ends",
     DECIMAL_PATTERN: 'a decimal number in quotes, such as "0.1" or "2e-4"',
+    POSITIVE_PATTERN: 'a decimal number above 0 in quotes, such as "0.1" or "2e-4"',
     SHARE_PATTERN: 'a decimal number below 1 in quotes, such as "0.05"',
     VARIABLE_PATTERN: "lower-case letters, digits and `_`, with no digit first",
     ENVIRONMENT_PATTERN: "letters, digits and `_`, with no digit first",
@@ -161,6 +166,7 @@ GpuCount = Annotated[str, StringConstraints(pattern=GPUS_PATTERN, max_length=4)]
 # Kubernetes APIs hold no floats, because encoders disagree about them.
 Share = Annotated[str, StringConstraints(pattern=SHARE_PATTERN, max_length=24)]
 Decimal = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=24)]
+Positive = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN, max_length=24)]
 
 
 class Tool(StrEnum):
