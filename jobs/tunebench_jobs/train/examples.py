@@ -115,15 +115,16 @@ def fit_examples(
         if overflow is Overflow.FAIL:
             msg = (
                 f"example `{row.pr}` for {row.tool} must have at most {max_length} tokens "
-                f"(`maxLength`), got {length}; raise `maxLength`, shorten the prompts or set "
-                "`overflow: Drop`"
+                f"(`maxLength`, or the model's own limit), got {length}; raise `maxLength`, shorten "
+                "the prompts or set `overflow: Drop`"
             )
             raise InputError(msg, reason="ExampleTooLong")
         logger.info("dropping example %s for %s: %d tokens", row.pr, row.tool, length)
     if not fitting:
         msg = (
-            f"at least one example must have at most {max_length} tokens (`maxLength`), got "
-            f"{longer} longer ones, the shortest with {shortest}; raise `maxLength`"
+            f"at least one example must have at most {max_length} tokens (`maxLength`, or the "
+            f"model's own limit), got {longer} longer ones, the shortest with {shortest}; raise "
+            "`maxLength`, or choose a model that takes more"
         )
         raise InputError(msg, reason="NoTrainExamples")
 

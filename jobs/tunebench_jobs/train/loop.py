@@ -30,7 +30,13 @@ from tunebench_jobs.train.schedule import (
 )
 from tunebench_jobs.train.shelves import FolderShelf, Shelf
 from tunebench_jobs.train.token_table import TokenRow
-from tunebench_jobs.train.watch import WINDOW, check_exploding, check_finite, check_learnable
+from tunebench_jobs.train.watch import (
+    WINDOW,
+    check_causal,
+    check_exploding,
+    check_finite,
+    check_learnable,
+)
 
 # The last loss of a run is a mean over this many steps.
 _LAST_STEPS = 5
@@ -102,6 +108,7 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
     position = _resume(engine, points)
     if position.step == 0 and work.train_set.canaries:
         losses = compute_canaries(engine, work, place)
+        check_causal(losses[0], _compute_changed(engine, work, place))
         position = position.model_copy(update={"start_loss": build_mean(losses)})
     total = work.total_steps
     sizes = work.build_sizes(place.workers)
@@ -132,6 +139,15 @@ def compute_canaries(engine: Engine, work: Work, place: Place) -> list[tuple[flo
     ]
 
 
+def _compute_changed(engine: Engine, work: Work, place: Place) -> tuple[float, ...]:
+    """Return the losses of the first canary's answer with another last token."""
+    (row,) = work.train_set.table.pick([next(iter(work.train_set.canaries))])
+    ids = row.input_ids.copy()
+    ids[-1] = next((each for each in ids if each != ids[-1]), ids[-1])
+    changed = TokenRow(ids, row.answer_tokens)
+    return engine.evaluate(choose_rows(work, place)([changed]).to(place.device))
+
+
 def build_mean(losses: Sequence[tuple[float, ...]]) -> float:
     """Return the mean over all tokens."""
     return sum(map(sum, losses)) / sum(map(len, losses))
@@ -155,6 +171,7 @@ def _resume(engine: Engine, points: ResumePoints) -> Position:
         with found.open() as state:
             engine.restore(state, found.position.step)
     points.release()
+    points.clear()
     return Position() if found is None else found.position
 
 

@@ -46,7 +46,17 @@ def prepare_model(
     torch.manual_seed(seed)
     if tuning.method is TuningMethod.FULL:
         return model
-    return get_peft_model(model, build_lora_config(model, tuning), autocast_adapter_dtype=True)
+    try:
+        return get_peft_model(model, build_lora_config(model, tuning), autocast_adapter_dtype=True)
+    except ValueError as error:
+        msg = f"model must take adapters in its linear layers: {error}; try `method: Full`"
+        raise InputError(msg, reason="NoLayersToAdapt") from error
+
+
+def find_window(model: Any) -> int | None:
+    """Return how many tokens a model takes at once; a config may say nothing, or nonsense."""
+    window = getattr(model.config, "max_position_embeddings", None)
+    return window if type(window) is int and window > 0 else None
 
 
 def build_lora_config(model: Any, tuning: TuningSpec) -> Any:

@@ -51,12 +51,12 @@ from tunebench_jobs.train.memory import (
     recompute_activations,
 )
 from tunebench_jobs.train.place import Place
-from tunebench_jobs.train.prepare import find_precision, prepare_model
+from tunebench_jobs.train.prepare import find_precision, find_window, prepare_model
 from tunebench_jobs.train.prepared import PREPARED_FOLDER, Source, open_train_set
 from tunebench_jobs.train.shelves import BucketShelf
 from tunebench_jobs.train.shortcuts import Shortcuts, take_shortcuts
 from tunebench_jobs.train.verify import Saved, build_canary_file, check_saved, free_memory
-from tunebench_jobs.train.watch import check_below_start
+from tunebench_jobs.train.watch import check_below_start, check_vocabulary
 
 
 @dataclass(frozen=True)
@@ -215,9 +215,12 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
     model = prepare_model(folder, config.tuning, precision, config.seed, place.device)
     half = precision is Precision.BFLOAT16
     shortcuts = take_shortcuts(model, config.tuning, place.device, half=half)
-    window = getattr(model.config, "max_position_embeddings", None) or config.tuning.max_length
-    source = Source(data, tokenizer, min(config.tuning.max_length, window), config.tuning.overflow)
+    length = min(config.tuning.max_length, find_window(model) or config.tuning.max_length)
+    source = Source(data, tokenizer, length, config.tuning.overflow)
     train_set = open_train_set(source, context.output / WORK_FOLDER / PREPARED_FOLDER)
+    check_vocabulary(
+        train_set.table.highest, int(model.get_input_embeddings().weight.shape[0])
+    )
     return Session(
         config,
         context,

@@ -60,6 +60,11 @@ class TokenTable(Sequence[Example]):
         return [int(each) for _, _, answers in self._parts for each in answers]
 
     @cached_property
+    def highest(self) -> int:
+        """The highest token id."""
+        return max((int(tokens.max(initial=0)) for tokens, _, _ in self._parts), default=0)
+
+    @cached_property
     def digest(self) -> str:
         """Name of the content, to know a resume point of the same data by."""
         digest = hashlib.sha256()

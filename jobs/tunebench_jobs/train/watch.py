@@ -16,6 +16,8 @@ _WORSE_THAN_GUESSING = 18.0
 _WILD_STEPS = 3
 # Fewer steps need not bring a model below its start.
 _ENOUGH_STEPS = 8
+# In nats; a model that only looks back computes the same, but for the rounding of bfloat16.
+_LEAK = 0.1
 
 
 def check_finite(loss: float, step: int) -> None:
@@ -78,6 +80,43 @@ def check_below_start(start: float | None, end: float, steps: int) -> None:
         "stayed) or train for more steps"
     )
     raise InputError(msg, reason="LossNotBelowStart")
+
+
+def check_vocabulary(highest: int, words: int) -> None:
+    """Check that a model has an embedding for each token that its tokenizer makes.
+
+    Raises:
+        InputError: The tokenizer knows more of them.
+    """
+    if highest < words:
+        return
+    msg = (
+        f"base model must have an embedding for each token of its tokenizer, got {words} of them "
+        f"and token {highest} in the training set; tokens were added to the tokenizer alone: resize "
+        "the model's embeddings, or take the tokenizer that belongs to it"
+    )
+    raise InputError(msg, reason="BaseModelUnusable")
+
+
+def check_causal(losses: Sequence[float], changed: Sequence[float]) -> None:
+    """Check that a model does not see the tokens that it is to write.
+
+    Args:
+        losses: Of an answer's tokens.
+        changed: The same with another last token.
+
+    Raises:
+        InputError: The tokens before it are affected.
+    """
+    moved = max((abs(a - b) for a, b in zip(losses[:-1], changed[:-1], strict=True)), default=0.0)
+    if not moved > _LEAK:
+        return
+    msg = (
+        f"base model must write from left to right, but the last token of an answer changed the "
+        f"loss of those before it by {moved:.3f}: it sees what it is to write, as encoders such as "
+        "BERT do; choose a model for text generation"
+    )
+    raise InputError(msg, reason="NotCausal")
 
 
 def check_learnable(learnt: int, wanted: int, step: int) -> None:
