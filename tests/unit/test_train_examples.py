@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from tiny_models import build_tiny_tokenizer
 from tunebench_api.v1alpha1 import Overflow, Tool
 from tunebench_jobs.errors import InputError
 from tunebench_jobs.records import TrainExample
-from tunebench_jobs.train.examples import read_train_examples
+from tunebench_jobs.train.examples import find_window, read_train_examples
 
 ROW = TrainExample(
     pr="acme/shop#1",
@@ -62,6 +63,15 @@ def test_no_example_left_is_an_error(tokenizer: Any) -> None:
         make_train_set([LONG], tokenizer, max_length=200)
 
     assert caught.value.reason == "NoTrainExamples"
+
+
+@pytest.mark.parametrize("said", [-1, 0, None, "x", True])
+def test_nonsense_about_the_window_bounds_nothing(said: object) -> None:
+    """Some configs say -1 where the model has no limit, and then every example was too long."""
+    assert (
+        find_window(SimpleNamespace(config=SimpleNamespace(max_position_embeddings=said))) is None
+    )
+    assert find_window(SimpleNamespace(config=SimpleNamespace())) is None
 
 
 def test_digest_tells_training_sets_apart(tokenizer: Any) -> None:

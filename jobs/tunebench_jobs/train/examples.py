@@ -94,6 +94,12 @@ def read_train_examples(path: Path) -> Iterator[TrainExample]:
         raise InputError(msg, reason="NoTrainExamples")
 
 
+def find_window(model: Any) -> int | None:
+    """Return how many tokens a model takes at once; a config may say nothing, or nonsense."""
+    window = getattr(model.config, "max_position_embeddings", None)
+    return window if type(window) is int and window > 0 else None
+
+
 def fit_examples(
     rows: Iterable[TrainExample], tokenizer: Any, *, max_length: int, overflow: Overflow
 ) -> Iterator[Fitting]:
@@ -115,8 +121,8 @@ def fit_examples(
         if overflow is Overflow.FAIL:
             msg = (
                 f"example `{row.pr}` for {row.tool} must have at most {max_length} tokens "
-                f"(`maxLength`, or the model's own limit), got {length}; raise `maxLength`, shorten "
-                "the prompts or set `overflow: Drop`"
+                f"(`maxLength`, or the model's own limit), got {length}; raise `maxLength`, "
+                "shorten the prompts or set `overflow: Drop`"
             )
             raise InputError(msg, reason="ExampleTooLong")
         logger.info("dropping example %s for %s: %d tokens", row.pr, row.tool, length)

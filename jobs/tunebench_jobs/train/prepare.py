@@ -53,12 +53,6 @@ def prepare_model(
         raise InputError(msg, reason="NoLayersToAdapt") from error
 
 
-def find_window(model: Any) -> int | None:
-    """Return how many tokens a model takes at once; a config may say nothing, or nonsense."""
-    window = getattr(model.config, "max_position_embeddings", None)
-    return window if type(window) is int and window > 0 else None
-
-
 def build_lora_config(model: Any, tuning: TuningSpec) -> Any:
     """Return PEFT's config for the layers that the spec asks for."""
     return use_fused_lora(

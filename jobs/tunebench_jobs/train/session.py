@@ -36,7 +36,7 @@ from tunebench_jobs.tracking.training.files import list_tracker_files
 from tunebench_jobs.tracking.training.trackers import Training, open_trackers
 from tunebench_jobs.train.curve import CURVE_FILE
 from tunebench_jobs.train.engine import Engine, build_engine
-from tunebench_jobs.train.examples import TRAIN_FILE, TrainSet
+from tunebench_jobs.train.examples import TRAIN_FILE, TrainSet, find_window
 from tunebench_jobs.train.export import save_checkpoint
 from tunebench_jobs.train.flops import build_cost
 from tunebench_jobs.train.gauges import Gauges
@@ -51,7 +51,7 @@ from tunebench_jobs.train.memory import (
     recompute_activations,
 )
 from tunebench_jobs.train.place import Place
-from tunebench_jobs.train.prepare import find_precision, find_window, prepare_model
+from tunebench_jobs.train.prepare import find_precision, prepare_model
 from tunebench_jobs.train.prepared import PREPARED_FOLDER, Source, open_train_set
 from tunebench_jobs.train.shelves import BucketShelf
 from tunebench_jobs.train.shortcuts import Shortcuts, take_shortcuts
@@ -218,9 +218,7 @@ def _open(config: TrainConfig, context: StageContext, place: Place) -> Session:
     length = min(config.tuning.max_length, find_window(model) or config.tuning.max_length)
     source = Source(data, tokenizer, length, config.tuning.overflow)
     train_set = open_train_set(source, context.output / WORK_FOLDER / PREPARED_FOLDER)
-    check_vocabulary(
-        train_set.table.highest, int(model.get_input_embeddings().weight.shape[0])
-    )
+    check_vocabulary(train_set.table.highest, int(model.get_input_embeddings().weight.shape[0]))
     return Session(
         config,
         context,

@@ -92,8 +92,8 @@ def check_vocabulary(highest: int, words: int) -> None:
         return
     msg = (
         f"base model must have an embedding for each token of its tokenizer, got {words} of them "
-        f"and token {highest} in the training set; tokens were added to the tokenizer alone: resize "
-        "the model's embeddings, or take the tokenizer that belongs to it"
+        f"and token {highest} in the training set; tokens were added to the tokenizer alone: "
+        "resize the model's embeddings, or take the tokenizer that belongs to it"
     )
     raise InputError(msg, reason="BaseModelUnusable")
 

@@ -128,9 +128,7 @@ class TuningSpec(Wire):
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="Optimizer steps after which to stop. Absent: no such limit."
     )
-    learning_rate: Positive = Field(
-        default="2e-4", description="Peak learning rate. Absent: 2e-4."
-    )
+    learning_rate: Positive = Field(default="2e-4", description="Peak learning rate. Absent: 2e-4.")
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0, description="Steps to reach the peak learning rate. Absent: 0."
     )
