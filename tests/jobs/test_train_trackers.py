@@ -27,7 +27,12 @@ from tunebench_api.v1alpha1 import Precision, TrackingSpec
 from tunebench_jobs.records import load_jsonl
 from tunebench_jobs.tracking.training.feed import Address, Feed
 from tunebench_jobs.tracking.training.points import LOSS, Kind, Point, Start, choose_past
-from tunebench_jobs.tracking.training.trackers import Trackers, Training, open_trackers
+from tunebench_jobs.tracking.training.trackers import (
+    Trackers,
+    Training,
+    build_metrics,
+    open_trackers,
+)
 from tunebench_jobs.train.curve import CURVE_FILE, CurvePoint, extend_curve
 from tunebench_jobs.train.gauges import Gauges
 from tunebench_jobs.train.layout import Position
@@ -274,6 +279,17 @@ def test_metrics_are_those_of_each_step(tmp_path: Path) -> None:
     assert scalars["train/data_wait_pct"] == [(n, pytest.approx(10)) for n in (1, 2, 3)]
     assert scalars["train/gradient_norm"][0] == (1, 3)
     assert trackers.build_summary() == {"tracking": {"tensorBoard": {"where": "tensorboard/m"}}}
+
+
+def test_a_norm_that_overflows_is_left_out(tmp_path: Path) -> None:
+    """A line with it could not be read, and nothing after it would be logged."""
+    gauges = make_training(tmp_path, {}).gauges
+    position = make_position(1).model_copy(update={"gradient_norm": float("inf")})
+
+    metrics = build_metrics(Position(), position, gauges)
+
+    assert "train/gradient_norm" not in metrics
+    assert metrics["train/loss"] == 1
 
 
 def test_a_key_that_is_not_set_is_a_warning(tmp_path: Path) -> None:

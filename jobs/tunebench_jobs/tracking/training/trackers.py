@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -141,7 +142,9 @@ def build_metrics(before: Position, after: Position, gauges: Gauges) -> dict[str
             "train/data_wait_pct": 100 * (after.waited_seconds - before.waited_seconds) / seconds,
             "train/mfu_pct": None if mfu is None else 100 * mfu,
         }
-    return {name: float(value) for name, value in metrics.items() if value is not None}
+    known = {name: float(value) for name, value in metrics.items() if value is not None}
+    # JSON has no infinite numbers, such as the norm of gradients that overflow.
+    return {name: value for name, value in known.items() if math.isfinite(value)}
 
 
 def build_past(curve: Curve, now: float) -> tuple[Point, ...]:
