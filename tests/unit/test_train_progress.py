@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from make_run import make_run
 from plan_world import World
 
 from tunebench_api.contract import Progress, Report, Runtime
 from tunebench_jobs.context import StageContext
+from tunebench_jobs.errors import InputError
 from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.worker import Reporter
 from tunebench_operator.observed import Attempt
@@ -37,10 +39,12 @@ def tell(folder: Path, *, gauges: ScriptedGauges | None) -> Progress:
     reporter = Reporter(context)
     if gauges is not None:
         reporter.watch(gauges)
-    for step in (2, 5):
-        position = Position(step=step, tokens=10 * step, last_losses=(0.5,), gradient_norm=1.23456)
-        reporter.tell(position, 5)
-    reporter.close()
+    with reporter.speaking():
+        for step in (2, 5):
+            position = Position(
+                step=step, tokens=10 * step, last_losses=(0.5,), gradient_norm=1.23456
+            )
+            reporter.tell(position, 5)
     return Report.model_validate_json(report.read_bytes()).progress
 
 
@@ -51,6 +55,20 @@ def test_progress_says_what_the_hardware_does(tmp_path: Path) -> None:
     assert (progress.step, progress.loss, progress.gradient_norm) == (5, "0.5000", "1.2346")
     assert (progress.mfu_pct, progress.gpu_utilization_pct) == ("30.0", "97")
     assert progress.peak_memory == "12.5Gi"
+
+
+def test_what_stops_a_training_is_not_hidden_by_its_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A report that cannot be written at the end is logged, and the reason stays the reason."""
+    (tmp_path / "blocked").touch()
+    report = str(tmp_path / "blocked" / "report.json")
+    reporter = Reporter(StageContext(Runtime(store=str(tmp_path), output="x", report=report)))
+    reporter.say("loading the model")
+
+    with pytest.raises(InputError, match="wild"), reporter.speaking():
+        raise InputError("wild", reason="LossExploded")
+    assert "was not heard" in caplog.text
 
 
 def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def log_to_mlflow(
     try:
         variables, _ = build_variables(spec, environment)
     except InputError as error:
-        return Tracked(hide_user(spec.uri), spec.experiment, problem=str(error))
+        return Tracked(_hide_user(spec.uri), spec.experiment, problem=str(error))
     return send_to_mlflow(spec.uri, spec.experiment, run, variables, timeout_seconds)
 
 
@@ -91,10 +91,10 @@ def send_to_mlflow(
     except (OSError, IndexError, ValidationError) as error:
         logged = Logged(problem=f"MLflow's process ended without a word: {error}")
     secrets = [environment[name] for name in _SECRETS if environment.get(name)]
-    return Tracked(hide_user(uri), experiment, logged.run_id, redact(logged.problem, secrets))
+    return Tracked(_hide_user(uri), experiment, logged.run_id, redact(logged.problem, secrets))
 
 
-def hide_user(uri: str) -> str:
+def _hide_user(uri: str) -> str:
     """Return an address without the name and password that may stand in it."""
     return re.sub(r"://[^/@]*@", "://", uri)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+logger = logging.getLogger(__name__)
 
 ValueT = TypeVar("ValueT")
 
@@ -37,6 +40,13 @@ class Latest(Generic[ValueT]):
             self._changed.notify()
         self._thread.join()
         self._raise_error()
+
+    def abandon(self) -> None:
+        """Wait as `close` does; what the last values ran into is only logged."""
+        try:
+            self.close()
+        except Exception:
+            logger.warning("what was said last was not heard", exc_info=True)
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None

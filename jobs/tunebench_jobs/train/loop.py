@@ -89,6 +89,13 @@ class _Taken(NamedTuple):
     gradient_norm: float | None
 
 
+class _Spent(NamedTuple):
+    """Seconds that a step took, and of these the ones spent waiting for its batch."""
+
+    seconds: float
+    waiting: float
+
+
 @dataclass(frozen=True)
 class Hooks:
     """Whom is told: after each step, of each resume point written, and before the first step."""
@@ -122,7 +129,8 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
             step = next(coming)
             waited = time.monotonic() - started
             taken = _take_step(engine, work, place, step, position.step)
-            position = _advance(position, work, step, taken, (time.monotonic() - started, waited))
+            spent = _Spent(time.monotonic() - started, waited)
+            position = _advance(position, work, step, taken, spent)
             check_exploding(position)
             hooks.on_step(position, total)
             _keep(engine, work, points, hooks, position)
@@ -222,11 +230,11 @@ def choose_rows(work: Work, place: Place) -> Build:
 
 
 def _advance(
-    position: Position, work: Work, step: StepBatches, taken: _Taken, spent: tuple[float, float]
+    position: Position, work: Work, step: StepBatches, taken: _Taken, spent: _Spent
 ) -> Position:
     loss = taken.loss
     tokens = position.tokens + step.tokens
-    seconds = position.seconds + spent[0]
+    seconds = position.seconds + spent.seconds
     point = CurvePoint(
         step=position.step + 1,
         loss=loss,
@@ -246,7 +254,7 @@ def _advance(
         recent_losses=(*position.recent_losses, loss)[-WINDOW:],
         start_loss=position.start_loss,
         curve=extend_curve(position.curve, point),
-        waited_seconds=position.waited_seconds + spent[1],
+        waited_seconds=position.waited_seconds + spent.waiting,
         computed_tokens=position.computed_tokens + step.computed_tokens,
         flops=_add_flops(position, work.cost, step),
         gradient_norm=taken.gradient_norm,

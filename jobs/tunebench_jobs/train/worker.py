@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from tunebench_api.contract import Progress, Runtime, TrainConfig
@@ -19,7 +19,7 @@ from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.room import describe_shrunk, memory_errors
 
 _REPORT_SECONDS = 1.0
-DEVICE_WORDS = {"cpu": "CPUs", "cuda": "GPU"}
+_DEVICE_WORDS = {"cpu": "CPUs", "cuda": "GPU"}
 
 
 def run_worker(arguments: Mapping[str, str]) -> None:
@@ -52,7 +52,7 @@ def run_worker(arguments: Mapping[str, str]) -> None:
         on_resume_point=reporter.note_checkpoint,
         on_ready=reporter.watch,
     )
-    with closing(reporter), memory_errors(sizing, DEVICE_WORDS[device.type]):
+    with reporter.speaking(), memory_errors(sizing, _DEVICE_WORDS[device.type]):
         run_session(config, context, place, hooks)
 
 
@@ -82,8 +82,16 @@ class Reporter:
         self._gauges: Readings | None = None
         self._checkpoint: str | None = None
 
-    def close(self) -> None:
-        """Have the last word heard."""
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Have the last word heard when the block is left."""
+        try:
+            yield
+        except BaseException:
+            # What went wrong there is the news.
+            if self._news is not None:
+                self._news.abandon()
+            raise
         if self._news is not None:
             self._news.close()
 
