@@ -324,36 +324,6 @@ def test_prompts_of_a_cluster_are_refused_on_a_laptop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tuning", "needed"),
-    [
-        pytest.param({"offload": "Optimizer"}, "ZeRO1 or ZeRO2 or ZeRO3", id="plain"),
-        pytest.param(
-            {"offload": "Optimizer", "deepspeed": "Auto"}, "ZeRO1 or ZeRO2 or ZeRO3", id="auto"
-        ),
-        pytest.param(
-            {"offload": "OptimizerAndParameters", "deepspeed": "ZeRO2"}, "ZeRO3", id="parameters"
-        ),
-    ],
-)
-def test_offload_needs_a_stage_that_spreads_it(tuning: dict[str, str], needed: str) -> None:
-    """What nothing partitions cannot lie elsewhere."""
-    run = make_run("spec.models.0.tuning", tuning)
-    wanted = f"must set `deepspeed` to {needed} with `offload: {tuning['offload']}`"
-
-    assert any(wanted in problem for problem in find_problems(run))
-
-
-@pytest.mark.parametrize("stage", ["ZeRO1", "ZeRO2", "ZeRO3"])
-def test_offload_of_the_optimizer_is_for_every_stage(stage: str) -> None:
-    """Each stage partitions the optimizer's state."""
-    tuning = {"offload": "Optimizer", "deepspeed": stage}
-
-    run = parse_run(make_run("spec.models.0.tuning", tuning))
-
-    assert run.spec.models[0].tuning.deepspeed == stage
-
-
-@pytest.mark.parametrize(
     ("path", "value", "allowed"),
     [
         pytest.param("spec.dataset.eval.decisions", "hf://x/y", FILES, id="decisions"),
@@ -495,16 +465,3 @@ def test_types_hold_the_rules_too() -> None:
         TrainSource()
     with pytest.raises(ValidationError, match=r"`models\[1\].name` must be unique"):
         BenchmarkRun.from_wire(make_run("spec.models", RUN["spec"]["models"] * 2))
-
-
-def test_adapters_in_four_bits_are_not_shared_out() -> None:
-    """QLoRA with a ZeRO stage is refused, with the reason."""
-    tuning = {"method": "QLoRA", "deepspeed": "ZeRO3"}
-
-    (problem,) = find_problems(make_run("spec.models.0.tuning", tuning))
-
-    assert problem.startswith(
-        "`spec.models[0].tuning.deepspeed` must be None or Auto with `tuning.method: QLoRA`, got "
-        "ZeRO3"
-    )
-    assert parse_run(make_run("spec.models.0.tuning", {"method": "QLoRA"}))
