@@ -86,7 +86,7 @@ class NodePool(Wire):
             name=f"pool `{self.name}`",
             gpu=bool(self.gpus),
             most_gpus=self.max_gpus,
-            gpu_bytes=parse_bytes(memory, "a pool's `gpuMemory`") if memory else None,
+            gpu_bytes=parse_bytes(memory, f"`gpuMemory` of pool `{self.name}`") if memory else None,
             host_bytes=self.worker.memory_bytes,
             teraflops=self.gpu_teraflops,
             gpu_field=f"`gpuMemory` {_VALUES}",
@@ -148,12 +148,27 @@ def load_pools(path: Path) -> tuple[NodePool, ...]:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return tuple(NodePool.from_wire(pool) for pool in values["pools"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        return tuple(_load_pool(path, *numbered) for numbered in enumerate(values["pools"]))
+    except FileNotFoundError as error:
+        raise UserError(f"`{path}` must exist; check the path") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         msg = f"`{path}` must be Helm values of tunebench: {error}"
         raise UserError(msg) from error
     except (KeyError, TypeError) as error:
         msg = f"`{path}` must be Helm values with a list `pools`, got none"
+        raise UserError(msg) from error
+
+
+def _load_pool(path: Path, number: int, raw: object) -> NodePool:
+    try:
+        return NodePool.from_wire(raw)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        field = ".".join((f"pools[{number}]", *map(str, mistake["loc"])))
+        msg = (
+            f"`{field}` of `{path}` must be as the chart's values.schema.json says: "
+            f"{mistake['msg'].lower()}, got {mistake['input']!r}"
+        )
         raise UserError(msg) from error
 
 

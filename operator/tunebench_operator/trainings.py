@@ -75,8 +75,12 @@ def find_contradictions(run: BenchmarkRun, machines: Mapping[str, Machines]) -> 
     """Return what models ask of machines that these cannot give, whatever the preflight finds."""
     problems = []
     for index, model in enumerate(run.spec.models):
-        shape = _estimate_shape(model)
-        found = size_training(model, shape, machines.get(find_pool_name(model)), None)
+        pool = find_pool_name(model)
+        if pool not in machines:
+            message = f"must be one of {', '.join(sorted(machines))}, got {pool}"
+            problems.append(Problem(f"spec.models[{index}].resources.pool", message))
+            continue
+        found = size_training(model, _estimate_shape(model), machines[pool], None)
         if isinstance(found, Misfit) and found.certain:
             problems.append(Problem(f"spec.models[{index}].{found.field}", found.message))
     return tuple(problems)

@@ -26,6 +26,11 @@ HALF_FAILED = BenchmarkRunStatus(
     )
 )
 
+CLUSTER_PLACES = {
+    "dataset": {"train": {"uri": "pvc://a/t.jsonl"}, "eval": {"uri": "pvc://a/e.jsonl"}},
+    "baseline": {"name": "stored", "completions": {"uri": "pvc://a/b.jsonl"}},
+}
+
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Run the command line in this process and return its exit code."""
@@ -101,19 +106,15 @@ def test_plan_says_how_trainings_are_sized(
     memory = {"gpuMemory": "80Gi", "worker": {"cpu": "8", "memory": "64Gi"}}
     values = tmp_path / "values.yaml"
     values.write_text(json.dumps({"pools": [{**pool, **memory}]}))
-    places = {
-        "dataset": {"train": {"uri": "pvc://a/t.jsonl"}, "eval": {"uri": "pvc://a/e.jsonl"}},
-        "baseline": {"name": "stored", "completions": {"uri": "pvc://a/b.jsonl"}},
-    }
     model = {"name": "one", "base": "acme/one-7b", "resources": {"pool": "h100", "gpus": "Auto"}}
-    file = write_run(tmp_path, models=[model], **places)
+    file = write_run(tmp_path, models=[model], **CLUSTER_PLACES)
     arguments = ("plan", file, "--values", str(values))
     codes = [run_main(monkeypatch, *arguments)]
     words = capsys.readouterr().out
     codes.append(run_main(monkeypatch, *arguments, "-o", "json"))
     document = json.loads(capsys.readouterr().out)
     model["resources"] = {"pool": "h100", "gpus": "8"}
-    write_run(tmp_path, models=[model], **places)
+    write_run(tmp_path, models=[model], **CLUSTER_PLACES)
     codes.append(run_main(monkeypatch, *arguments))
 
     assert codes == [0, 0, 2]
@@ -121,6 +122,39 @@ def test_plan_says_how_trainings_are_sized(
     assert [each["model"] for each in document["sizing"]] == ["one"]
     assert document["sizing"][0]["sizing"] in words
     assert "must be at most 4 for one training on pool `h100`, got 8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        ({"name": "h100"}, "`spec.models[0].resources.pool` must be one of h100, got h10"),
+        ({"name": "h10", "gpuMemory": 80}, "`pools[0].gpuMemory` of `values.yaml` must be as"),
+        ({"name": "h10", "gpuResource": "g", "gpuMemory": "80GB"}, "`gpuMemory` of pool `h10`"),
+        (None, "`values.yaml` must exist; check the path"),
+    ],
+)
+def test_plan_refuses_pools_that_are_not_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pool: dict[str, object] | None,
+    said: str,
+) -> None:
+    """Each mistake in Helm values, or in a run for them, is named with its place."""
+    monkeypatch.chdir(tmp_path)
+    if pool:
+        Path("values.yaml").write_text(json.dumps({"pools": [pool]}))
+    model = {"name": "one", "base": "acme/one-7b", "resources": {"pool": "h10", "gpus": "Auto"}}
+    code = run_main(
+        monkeypatch,
+        "plan",
+        write_run(tmp_path, models=[model], **CLUSTER_PLACES),
+        "--values",
+        "values.yaml",
+    )
+
+    assert code == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

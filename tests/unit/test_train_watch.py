@@ -12,7 +12,6 @@ from tunebench_jobs.train.layout import Position
 from tunebench_jobs.train.watch import (
     WINDOW,
     check_below_start,
-    check_causal,
     check_exploding,
     check_finite,
     check_learnable,
@@ -124,28 +123,6 @@ def test_batch_must_teach_its_answers(learnt: int, wanted: int, reason: str) -> 
         check_learnable(learnt, wanted, 5)
 
     assert caught.value.reason == reason
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        pytest.param((1.0, 2.0, 9.0), id="the last token alone"),
-        pytest.param((1.0, 2.001, 3.0), id="rounding"),
-        pytest.param((float("nan"), 2.0, 3.0), id="no number, which is told elsewhere"),
-    ],
-)
-def test_a_model_that_looks_back_is_trained(changed: tuple[float, ...]) -> None:
-    """What a token is does not change the loss of those before it."""
-    check_causal((1.0, 2.0, 3.0), changed)
-    check_causal((), ())
-
-
-def test_a_model_that_looks_ahead_is_refused() -> None:
-    """It would learn to copy its answers, with a loss near zero."""
-    with pytest.raises(InputError, match="left to right") as caught:
-        check_causal((1.0, 2.0, 3.0), (1.0, 2.5, 3.0))
-
-    assert caught.value.reason == "NotCausal"
 
 
 def test_each_token_has_an_embedding() -> None:

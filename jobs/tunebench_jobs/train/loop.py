@@ -32,7 +32,6 @@ from tunebench_jobs.train.shelves import FolderShelf, Shelf
 from tunebench_jobs.train.token_table import TokenRow
 from tunebench_jobs.train.watch import (
     WINDOW,
-    check_causal,
     check_exploding,
     check_finite,
     check_learnable,
@@ -115,7 +114,6 @@ def run_loop(engine: Engine, work: Work, place: Place, hooks: Hooks) -> Position
     position = _resume(engine, points)
     if position.step == 0 and work.train_set.canaries:
         losses = compute_canaries(engine, work, place)
-        check_causal(losses[0], _compute_changed(engine, work, place))
         position = position.model_copy(update={"start_loss": build_mean(losses)})
     total = work.total_steps
     sizes = work.build_sizes(place.workers)
@@ -145,15 +143,6 @@ def compute_canaries(engine: Engine, work: Work, place: Place) -> list[tuple[flo
         )
         for index in work.train_set.canaries
     ]
-
-
-def _compute_changed(engine: Engine, work: Work, place: Place) -> tuple[float, ...]:
-    """Return the losses of the first canary's answer with another last token."""
-    (row,) = work.train_set.table.pick([next(iter(work.train_set.canaries))])
-    ids = row.input_ids.copy()
-    ids[-1] = next((each for each in ids if each != ids[-1]), ids[-1])
-    changed = TokenRow(ids, row.answer_tokens)
-    return engine.evaluate(choose_rows(work, place)([changed]).to(place.device))
 
 
 def build_mean(losses: Sequence[tuple[float, ...]]) -> float:

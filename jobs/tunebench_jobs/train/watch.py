@@ -16,8 +16,6 @@ _WORSE_THAN_GUESSING = 18.0
 _WILD_STEPS = 3
 # Fewer steps need not bring a model below its start.
 _ENOUGH_STEPS = 8
-# In nats; a model that only looks back computes the same, but for the rounding of bfloat16.
-_LEAK = 0.1
 
 
 def check_finite(loss: float, step: int) -> None:
@@ -96,27 +94,6 @@ def check_vocabulary(highest: int, words: int) -> None:
         "resize the model's embeddings, or take the tokenizer that belongs to it"
     )
     raise InputError(msg, reason="BaseModelUnusable")
-
-
-def check_causal(losses: Sequence[float], changed: Sequence[float]) -> None:
-    """Check that a model does not see the tokens that it is to write.
-
-    Args:
-        losses: Of an answer's tokens.
-        changed: The same with another last token.
-
-    Raises:
-        InputError: The tokens before it are affected.
-    """
-    moved = max((abs(a - b) for a, b in zip(losses[:-1], changed[:-1], strict=True)), default=0.0)
-    if not moved > _LEAK:
-        return
-    msg = (
-        f"base model must write from left to right, but the last token of an answer changed the "
-        f"loss of those before it by {moved:.3f}: it sees what it is to write, as encoders such as "
-        "BERT do; choose a model for text generation"
-    )
-    raise InputError(msg, reason="NotCausal")
 
 
 def check_learnable(learnt: int, wanted: int, step: int) -> None:

@@ -59,6 +59,8 @@ def parse_file(path: Path, backend: Backend) -> BenchmarkRun:
         with path.open("rb") as file:
             content = file.read(MAX_RUN_BYTES + 1)
         text = content.decode()
+    except FileNotFoundError as error:
+        raise UserError(f"`{path}` must exist; check the path") from error
     except (OSError, UnicodeDecodeError) as error:
         msg = f"`{path}` must be a readable YAML file: {error}"
         raise UserError(msg) from error
