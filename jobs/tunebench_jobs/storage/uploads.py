@@ -114,7 +114,8 @@ class Uploads:
                     with self._changed:
                         self._waiting.setdefault(key, path)
                         self._failure = error
-                        self._failed_since = self._failed_since or self._clock()
+                        if self._failed_since is None:
+                            self._failed_since = self._clock()
                     raise
                 with self._changed:
                     self._failure = self._failed_since = None
